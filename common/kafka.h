@@ -1,0 +1,64 @@
+/*
+ * Connections to Kafka: the settings that librdkafka gets for each of the roles that this program
+ * has, its log and its errors in this program's log, and the questions that every role may ask.
+ *
+ * A connection is librdkafka's own rd_kafka_t with threads of its own; whoever opened it closes it,
+ * after everything that was made from it.  Nothing here retries.  Waits are bounded by the
+ * caller's timeout.
+ */
+#ifndef COMMON_KAFKA_H
+#define COMMON_KAFKA_H
+
+#include <librdkafka/rdkafka.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "error.h"
+
+enum kafka_role {
+	KAFKA_READER,   /* fetches as a read_committed reader; never commits an offset */
+	KAFKA_ASKER,    /* watermarks, layout, settings, offsets shown to Kafka's tools; fetches
+			   nothing */
+	KAFKA_PRODUCER, /* idempotent; places keys as the Java client does */
+};
+
+#define KAFKA_CLUSTER_ID_MAX 64 /* with the NUL */
+
+/*
+ * Settings: what the role needs, and kafka.properties over it.  Does not wait for a broker.
+ * 0, or -EINVAL if librdkafka refuses a property (a matter for exit status 2), -EIO otherwise.
+ */
+int kafka_open(
+	const struct config *cfg, enum kafka_role role, rd_kafka_t **ret_rk, struct error *err);
+
+/* Everything made from it is destroyed.  Messages that wait to be sent are dropped.  NULL is
+ * allowed. */
+void kafka_close(rd_kafka_t *rk);
+
+/* Most messages and bytes of them that the reader holds for a partition: the share of
+ * kafka.fetch_buffer that they may have, librdkafka's own memory for each message counted. */
+int64_t kafka_queued_messages(const struct config *cfg);
+
+/* Whether librdkafka itself returns at once to a queue that was full; before 2.2 it may take a
+ * second, unless its thread is woken by a request. */
+bool kafka_refills_at_once(void);
+
+/*
+ * The topic as Kafka has it now: how many partitions, and the cluster's id.
+ * -ENOENT if there is no such topic, -EACCES if we may not see it, -EAGAIN if nobody answered.
+ */
+int kafka_layout(rd_kafka_t *rk, const struct config *cfg, int timeout_ms, int32_t *ret_partitions,
+	char ret_cluster_id[KAFKA_CLUSTER_ID_MAX], struct error *err);
+
+/* A negative errno for librdkafka's: -EAGAIN, -ENOENT, -EACCES, -EINVAL or -EIO. */
+int kafka_code(rd_kafka_resp_err_t code);
+
+/* Writes "<what>: <librdkafka's words>: <remedy>" and returns kafka_code(code). */
+int kafka_error(const struct config *cfg, rd_kafka_resp_err_t code, struct error *err,
+	const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+/* Writes an error event, which is not about one partition, to the log.  The event stays the
+ * caller's. */
+void kafka_log_error(rd_kafka_t *rk, rd_kafka_event_t *event);
+
+#endif

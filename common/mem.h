@@ -1,0 +1,22 @@
+/*
+ * Memory that is always there: these return, or end the process with a message that names the size.
+ * What may grow is bounded by the configuration beforehand, so that a failure here means that the
+ * machine has less memory than it was said to have; no caller could do better.
+ *
+ * What they return is freed with free().
+ */
+#ifndef COMMON_MEM_H
+#define COMMON_MEM_H
+
+#include <stddef.h>
+
+/* Never NULL, also for 0 bytes. */
+void *xmalloc(size_t bytes) __attribute__((malloc, returns_nonnull));
+
+/* Zeroed; ends the process as well when count * bytes overflows. */
+void *xcalloc(size_t count, size_t bytes) __attribute__((malloc, returns_nonnull));
+
+void *xrealloc(void *memory, size_t bytes) __attribute__((returns_nonnull));
+char *xstrdup(const char *text) __attribute__((malloc, returns_nonnull));
+
+#endif
