@@ -1,0 +1,35 @@
+-- Writes balances into Redis: the last write wins, by version.
+--
+--   KEYS[i]                           balance:{<account_id>}:<currency>
+--   ARGV[4i-3], [4i-2], [4i-1], [4i]  available, frozen, version, updated_at (ms) of KEYS[i]
+--
+-- Returns how many of the keys kept what they had, because their version is higher than the one sent.
+-- An equal version overwrites: after the database was restored from a copy that is behind, the log
+-- fills the gap to the same versions, and what it says now counts.
+--
+-- Versions are compared as Lua numbers, which are doubles: exact below 2^53, and the caller sends no
+-- others.  Amounts are texts that pass through untouched; turned into a number, 0.000000000000000001
+-- beside a large amount would be lost.  A version that is no number (somebody else wrote it) loses.
+--
+-- Each key is written whole or not at all.  An error leaves the keys before it written; sending all
+-- of them again is harmless.
+
+local call = redis.call
+local stale = 0
+
+for i = 1, #KEYS do
+	local key = KEYS[i]
+	local last = 4 * i
+	local version = ARGV[last - 1]
+	local old = call('HGET', key, 'version')
+	local old_number = old and tonumber(old)
+
+	if old_number and old_number > tonumber(version) then
+		stale = stale + 1
+	else
+		call('HSET', key, 'available', ARGV[last - 3], 'frozen', ARGV[last - 2],
+			'version', version, 'updated_at', ARGV[last])
+	end
+end
+
+return stale
