@@ -1,0 +1,90 @@
+#include "batch.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "mem.h"
+
+#define ARENA_CHUNK_BYTES ((size_t)1 << 20)
+
+void batch_init(struct batch *b, size_t capacity, size_t bytes_max, enum balance_pin pin)
+{
+	assert(capacity > 0);
+	*b = (struct batch){.capacity = capacity, .bytes_max = bytes_max, .pin = pin};
+	arena_init(&b->arena, ARENA_CHUNK_BYTES);
+	b->records = xcalloc(capacity, sizeof *b->records);
+	b->touched = xcalloc(capacity, sizeof *b->touched);
+}
+
+void batch_finish(struct batch *b)
+{
+	arena_finish(&b->arena);
+	free(b->records);
+	free(b->touched);
+}
+
+void batch_reset(struct batch *b, int64_t begin_offset)
+{
+	arena_reset(&b->arena);
+	b->count = 0;
+	b->bytes = 0;
+	b->begin_offset = begin_offset;
+	b->end_offset = begin_offset;
+	b->closed_ms = 0;
+	b->journal_count = 0;
+	b->dead_letter_count = 0;
+	b->duplicate_count = 0;
+	b->remembered_count = 0;
+	b->touched_count = 0;
+}
+
+bool batch_full(const struct batch *b)
+{
+	return b->count == b->capacity || b->bytes >= b->bytes_max;
+}
+
+bool batch_empty(const struct batch *b)
+{
+	return b->end_offset == b->begin_offset;
+}
+
+static const char *copy_bytes(struct batch *b, const char *bytes, size_t length)
+{
+	return bytes ? arena_copy(&b->arena, bytes, length) : NULL;
+}
+
+struct record *batch_add(struct batch *b, const struct message *message)
+{
+	struct record *record = &b->records[b->count];
+
+	assert(!batch_full(b));
+	assert(message->offset >= b->end_offset);
+
+	record->message = *message;
+	record->message.key = copy_bytes(b, message->key, message->key_length);
+	record->message.value = copy_bytes(b, message->value, message->value_length);
+	record->message.headers = copy_bytes(b, message->headers, message->headers_length);
+	record->balance = BALANCE_NONE;
+	record->dead_reason = DEAD_NONE;
+	record->detail = NULL;
+	record->outcome = OUTCOME_PENDING;
+	record->refusal = REFUSAL_NONE;
+
+	b->count++;
+	b->bytes += message->key_length + message->value_length + message->headers_length;
+	b->end_offset = message->offset + 1;
+	return record;
+}
+
+void batch_advance(struct batch *b, int64_t end_offset)
+{
+	if (end_offset > b->end_offset)
+		b->end_offset = end_offset;
+}
+
+size_t batch_bytes_max(size_t capacity, size_t bytes_max)
+{
+	/* Three fields of every message are rounded up to 8 bytes; the arena takes whole chunks. */
+	return capacity * (sizeof(struct record) + sizeof(struct touched) + 3 * 8) + bytes_max +
+		2 * ARENA_CHUNK_BYTES;
+}

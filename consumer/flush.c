@@ -1,0 +1,280 @@
+#include "flush.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define BACKOFF_MIN_MS 20
+#define BACKOFF_MAX_MS 2000
+
+static const char *const step_texts[FLUSH_STEPS] = {
+	[FLUSH_IDLE] = "idle",
+	[FLUSH_CONNECT] = "connect",
+	[FLUSH_BEGIN] = "begin",
+	[FLUSH_FENCE] = "fence",
+	[FLUSH_JOURNAL] = "journal",
+	[FLUSH_BALANCES] = "balances",
+	[FLUSH_DEAD_LETTERS] = "dead_letters",
+	[FLUSH_COMMIT] = "commit",
+	[FLUSH_SETTLE_CONNECT] = "settle_connect",
+	[FLUSH_SETTLE] = "settle",
+	[FLUSH_ENDED] = "ended",
+};
+
+const char *flush_step_text(enum flush_step step)
+{
+	return step_texts[step];
+}
+
+void flush_init(struct flush *f, struct store *store, uint64_t seed)
+{
+	*f = (struct flush){.store = store, .random = seed | 1};
+	atomic_init(&f->abandon, false);
+}
+
+void flush_finish(struct flush *f)
+{
+	f->store->ops->disconnect(f->store);
+}
+
+void flush_start(struct flush *f, const struct flush_request *request)
+{
+	assert(f->step == FLUSH_IDLE || f->step == FLUSH_ENDED);
+	assert(request->end_offset > request->begin_offset);
+	f->request = *request;
+	f->verdict = FLUSH_PENDING;
+	f->attempt = 0;
+	f->step = f->connected ? FLUSH_BEGIN : FLUSH_CONNECT;
+}
+
+bool flush_ended(const struct flush *f)
+{
+	return f->step == FLUSH_ENDED;
+}
+
+void flush_abandon(struct flush *f)
+{
+	atomic_store(&f->abandon, true);
+}
+
+/* The ways a step ends ------------------------------------------------------------------------ */
+
+static int64_t next(struct flush *f, enum flush_step step)
+{
+	f->step = step;
+	return 0;
+}
+
+static int64_t end(struct flush *f, enum flush_verdict verdict)
+{
+	f->verdict = verdict;
+	return next(f, FLUSH_ENDED);
+}
+
+static int64_t roll_back(struct flush *f, enum flush_verdict verdict)
+{
+	f->store->ops->rollback(f->store);
+	return end(f, verdict);
+}
+
+/* Capped exponential, with half of it by chance, so that partitions do not come back as one. */
+static int64_t backoff_ms(struct flush *f)
+{
+	int64_t ceiling_ms = BACKOFF_MIN_MS;
+
+	for (int i = 0; i < f->attempt && ceiling_ms < BACKOFF_MAX_MS; i++)
+		ceiling_ms *= 2;
+	f->attempt++;
+	f->random ^= f->random << 13;
+	f->random ^= f->random >> 7;
+	f->random ^= f->random << 17;
+	return ceiling_ms / 2 + (int64_t)(f->random % (uint64_t)ceiling_ms) / 2;
+}
+
+static int64_t retry(struct flush *f, enum flush_step step)
+{
+	if (f->on_retry)
+		f->on_retry(f->on_retry_context, f->step, &f->error);
+	f->step = step;
+	return backoff_ms(f);
+}
+
+/* A statement before COMMIT did not succeed: nothing of the flush is in the database. */
+static int64_t failed(struct flush *f, enum store_result result)
+{
+	if (result == STORE_LOST) {
+		f->connected = false;
+		return retry(f, FLUSH_CONNECT);
+	}
+	if (f->connected)
+		f->store->ops->rollback(f->store);
+	if (result == STORE_HALT)
+		return end(f, FLUSH_HALTED);
+	return retry(f, f->connected ? FLUSH_BEGIN : FLUSH_CONNECT);
+}
+
+/* The steps ----------------------------------------------------------------------------------- */
+
+static int64_t step_connect(struct flush *f)
+{
+	enum store_result result = f->store->ops->connect(f->store, &f->error);
+
+	f->connected = result == STORE_OK;
+	if (!f->connected)
+		return failed(f, result == STORE_LOST ? STORE_RETRY : result);
+	return next(f, FLUSH_BEGIN);
+}
+
+static int64_t step_begin(struct flush *f)
+{
+	enum store_result result = f->store->ops->begin(f->store, &f->error);
+
+	return result == STORE_OK ? next(f, FLUSH_FENCE) : failed(f, result);
+}
+
+/* Proves the epoch, and moves the offset under the row's lock: whoever comes later waits. */
+static int64_t step_fence(struct flush *f)
+{
+	bool moved = false;
+	enum store_result result =
+		f->store->ops->move_offset(f->store, &f->request, &moved, &f->error);
+
+	if (result != STORE_OK)
+		return failed(f, result);
+	return moved ? next(f, FLUSH_JOURNAL) : roll_back(f, FLUSH_FENCED);
+}
+
+static int64_t unexpected_counts(struct flush *f, const char *table, size_t sent,
+	const struct store_counts *counts)
+{
+	error_set(&f->error, -1,
+		"%s: %zu rows were sent to MySQL, but it counts %" PRId64 " records, %" PRId64
+		" affected, %" PRId64 " deleted, %" PRId64 " skipped, %" PRId64 " warnings%s%s; "
+		"compare the table's columns with sql/, then `ledgerd resume`",
+		table, sent, counts->records, counts->affected, counts->deleted, counts->skipped,
+		counts->warnings, counts->warning[0] ? ": " : "", counts->warning);
+	return roll_back(f, FLUSH_HALTED);
+}
+
+static enum store_result load(struct flush *f, enum store_table table, struct store_counts *counts)
+{
+	*counts = (struct store_counts){0};
+	return f->store->ops->load(f->store, &f->request, table, counts, &f->error);
+}
+
+/* Every row went in as it was sent, or the flush is rolled back. */
+static int64_t step_journal(struct flush *f)
+{
+	size_t sent = f->request.batch->journal_count;
+	struct store_counts counts;
+	enum store_result result;
+
+	if (sent == 0)
+		return next(f, FLUSH_BALANCES);
+	result = load(f, STORE_JOURNAL, &counts);
+	if (result != STORE_OK)
+		return failed(f, result);
+	if (counts.warnings != 0 || counts.skipped != 0 || counts.records != (int64_t)sent)
+		return unexpected_counts(f, "balance_transactions", sent, &counts);
+	if (counts.deleted != 0 || counts.affected != (int64_t)sent)
+		return roll_back(f, FLUSH_DUPLICATES);
+	return next(f, FLUSH_BALANCES);
+}
+
+/* Absolute values: a row that was there is replaced. */
+static int64_t step_balances(struct flush *f)
+{
+	size_t sent = f->request.batch->touched_count;
+	struct store_counts counts;
+	enum store_result result;
+
+	if (sent == 0)
+		return next(f, FLUSH_DEAD_LETTERS);
+	result = load(f, STORE_BALANCES, &counts);
+	if (result != STORE_OK)
+		return failed(f, result);
+	if (counts.warnings != 0 || counts.skipped != 0 || counts.records != (int64_t)sent)
+		return unexpected_counts(f, "account_balances", sent, &counts);
+	return next(f, FLUSH_DEAD_LETTERS);
+}
+
+static int64_t step_dead_letters(struct flush *f)
+{
+	size_t sent = f->request.batch->dead_letter_count;
+	struct store_counts counts;
+	enum store_result result;
+
+	if (sent == 0)
+		return next(f, FLUSH_COMMIT);
+	result = load(f, STORE_DEAD_LETTERS, &counts);
+	if (result != STORE_OK)
+		return failed(f, result);
+	if (counts.warnings != 0 || counts.skipped != 0 || counts.records != (int64_t)sent)
+		return unexpected_counts(f, "dead_letters", sent, &counts);
+	if (counts.deleted != 0 || counts.affected != (int64_t)sent)
+		return roll_back(f, FLUSH_DUPLICATES);
+	return next(f, FLUSH_COMMIT);
+}
+
+/* Whatever goes wrong with a COMMIT, only the offset tells whether it happened. */
+static int64_t step_commit(struct flush *f)
+{
+	if (f->store->ops->commit(f->store, &f->error) == STORE_OK)
+		return end(f, FLUSH_COMMITTED);
+	return retry(f, FLUSH_SETTLE_CONNECT);
+}
+
+static int64_t step_settle_connect(struct flush *f)
+{
+	enum store_result result = f->store->ops->connect(f->store, &f->error);
+
+	f->connected = result == STORE_OK;
+	return f->connected ? next(f, FLUSH_SETTLE) : retry(f, FLUSH_SETTLE_CONNECT);
+}
+
+static int64_t step_settle(struct flush *f)
+{
+	struct store_partition row;
+	enum store_result result =
+		f->store->ops->settle(f->store, f->request.partition, &row, &f->error);
+
+	if (result != STORE_OK)
+		return retry(f, FLUSH_SETTLE_CONNECT);
+	if (row.epoch != f->request.epoch)
+		return end(f, FLUSH_FENCED);
+	if (row.next_offset == f->request.end_offset)
+		return end(f, FLUSH_COMMITTED);
+	if (row.next_offset == f->request.begin_offset)
+		return next(f, FLUSH_BEGIN);
+	return end(f, FLUSH_FENCED);
+}
+
+static int64_t (*const steps[FLUSH_STEPS])(struct flush *f) = {
+	[FLUSH_CONNECT] = step_connect,
+	[FLUSH_BEGIN] = step_begin,
+	[FLUSH_FENCE] = step_fence,
+	[FLUSH_JOURNAL] = step_journal,
+	[FLUSH_BALANCES] = step_balances,
+	[FLUSH_DEAD_LETTERS] = step_dead_letters,
+	[FLUSH_COMMIT] = step_commit,
+	[FLUSH_SETTLE_CONNECT] = step_settle_connect,
+	[FLUSH_SETTLE] = step_settle,
+};
+
+int64_t flush_step(struct flush *f)
+{
+	assert(f->step != FLUSH_IDLE && f->step != FLUSH_ENDED);
+	if (atomic_load(&f->abandon)) {
+		if (f->connected)
+			f->store->ops->rollback(f->store);
+		return end(f, FLUSH_ABANDONED);
+	}
+	return steps[f->step](f);
+}
+
+void flush_keepalive(struct flush *f)
+{
+	assert(f->step == FLUSH_IDLE || f->step == FLUSH_ENDED);
+	if (f->connected && f->store->ops->ping(f->store, &f->error) != STORE_OK)
+		f->connected = false;
+}

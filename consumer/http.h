@@ -1,0 +1,64 @@
+/*
+ * A small HTTP server for machines that look in: Prometheus, Kubernetes' probes, curl.
+ *
+ * It answers GET and HEAD on a fixed table of paths, and knows nothing of what they mean.  Whatever
+ * a client does, it can hold at most one of HTTP_CONNECTIONS_MAX connections for HTTP_PATIENCE_MS
+ * at a time: there is no upload, headers are limited, and a request that is not read and answered
+ * within that time is cut off, however busily its bytes trickle.
+ *
+ * No passwords, no TLS: it is to listen where only those who may look can reach it.
+ */
+#ifndef CONSUMER_HTTP_H
+#define CONSUMER_HTTP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "error.h"
+
+#define HTTP_CONNECTIONS_MAX 128
+#define HTTP_PATIENCE_MS     20000
+#define HTTP_HEADERS_MAX     8192 /* bytes of a request, about */
+
+/* An answer.  body is malloc'd, and freed by http; NULL is an empty one. */
+struct http_response {
+	unsigned status;          /* at first 200 */
+	const char *content_type; /* a constant; at first plain text */
+	char *body;
+	size_t length;
+};
+
+/*
+ * Called for each request, by one of two threads, both at the same time if need be.  It must not
+ * wait for anything that may hang: while two of them wait, nobody gets an answer.
+ */
+struct http_route {
+	const char *path; /* "/metrics"; a query is not part of it */
+	void (*answer)(void *context, struct http_response *response);
+	void *context;
+};
+
+struct http_config {
+	const char *host; /* name or address, IPv6 without brackets; NULL or "": HTTP is off */
+	int port;         /* 0: any free one */
+	const struct http_route *routes; /* outlive the server */
+	size_t route_count;
+	int64_t patience_ms; /* 0: HTTP_PATIENCE_MS */
+};
+
+struct http;
+
+/*
+ * Listens and starts the threads, which inherit the caller's blocked signals.  Returns 0, and NULL
+ * in *ret_http if HTTP is off; or a negative errno, with a message that names the address and the
+ * remedy.
+ */
+int http_create(const struct http_config *config, struct http **ret_http, struct error *err);
+
+/* Ends all connections; an answer that is being made is waited for.  NULL is allowed. */
+void http_destroy(struct http *http);
+
+/* The port that is listened on. */
+int http_port(const struct http *http);
+
+#endif

@@ -1,0 +1,282 @@
+#include "ledger.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mem.h"
+
+#define PREFETCH_DISTANCE 16
+#define NO_TOUCH UINT32_MAX
+
+static const char conflict_detail[] =
+	"transaction_id is known for this account with another currency, type or amount";
+
+void ledger_init(struct ledger *ledger, struct budget *budget, const struct ledger_config *config)
+{
+	size_t ids = ledger_ids(config);
+
+	*ledger = (struct ledger){.budget = budget, .ids = ids};
+	ledger->balances = balances_create(budget, ledger_entries_min(config), config->seed);
+	ledger->dedupe = dedupe_create(ids);
+	budget_force(budget, dedupe_bytes(ids));
+
+	ledger->touch_capacity = 1;
+	while (ledger->touch_capacity < 2 * config->batch_events)
+		ledger->touch_capacity *= 2;
+	ledger->touches = xcalloc(ledger->touch_capacity, sizeof *ledger->touches);
+}
+
+void ledger_finish(struct ledger *ledger)
+{
+	budget_give(ledger->budget, dedupe_bytes(ledger->ids));
+	balances_destroy(ledger->balances);
+	dedupe_destroy(ledger->dedupe);
+	free(ledger->touches);
+}
+
+size_t ledger_ids(const struct ledger_config *config)
+{
+	/* The batch, the ids learned for it, and the same again for one that came before. */
+	size_t ids_min = 4 * config->batch_events;
+
+	return config->ids > ids_min ? config->ids : ids_min;
+}
+
+size_t ledger_entries_min(const struct ledger_config *config)
+{
+	/* Two batches pin their balances; the clock needs one that is free. */
+	return 2 * config->batch_events + 1;
+}
+
+size_t ledger_bytes_min(const struct ledger_config *config)
+{
+	return balances_bytes_min(ledger_entries_min(config)) + dedupe_bytes(ledger_ids(config));
+}
+
+void ledger_clear(struct ledger *ledger)
+{
+	balances_clear(ledger->balances);
+	dedupe_clear(ledger->dedupe);
+	ledger->batch = NULL;
+}
+
+/* Resolving ----------------------------------------------------------------------------------- */
+
+static struct balance_key record_key(const struct record *record)
+{
+	return (struct balance_key){record->event.account_id, record->event.currency};
+}
+
+int balance_key_compare(const struct balance_key *a, const struct balance_key *b)
+{
+	if (a->account_id != b->account_id)
+		return a->account_id < b->account_id ? -1 : 1;
+	if (a->currency != b->currency)
+		return a->currency < b->currency ? -1 : 1;
+	return 0;
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+	return balance_key_compare(a, b);
+}
+
+static size_t sort_unique(struct balance_key *keys, size_t count)
+{
+	size_t kept = 0;
+
+	qsort(keys, count, sizeof *keys, compare_keys);
+	for (size_t i = 0; i < count; i++)
+		if (i == 0 || balance_key_compare(&keys[i], &keys[kept - 1]) != 0)
+			keys[kept++] = keys[i];
+	return kept;
+}
+
+size_t ledger_resolve(struct ledger *ledger, struct batch *b, size_t from,
+	struct balance_key *ret_missing)
+{
+	size_t missing = 0;
+
+	for (size_t i = from; i < b->count; i++) {
+		struct record *record = &b->records[i];
+
+		if (i + PREFETCH_DISTANCE < b->count)
+			balances_prefetch(ledger->balances, record_key(record + PREFETCH_DISTANCE));
+		if (record->dead_reason != DEAD_NONE || record->balance != BALANCE_NONE)
+			continue;
+		record->balance = balances_find(ledger->balances, record_key(record));
+		if (record->balance == BALANCE_NONE)
+			ret_missing[missing++] = record_key(record);
+		else
+			balances_pin(ledger->balances, record->balance, b->pin);
+	}
+	return sort_unique(ret_missing, missing);
+}
+
+void ledger_load(struct ledger *ledger, struct batch *b, const struct balance_row *rows, size_t count)
+{
+	static const struct balance none = {.last_offset = -1};
+
+	for (size_t i = 0; i < count; i++) {
+		const struct balance_row *row = &rows[i];
+
+		assert(balances_find(ledger->balances, row->key) == BALANCE_NONE);
+		balances_add(ledger->balances, row->key, row->found ? &row->balance : &none, b->pin);
+	}
+}
+
+void ledger_unresolve(struct ledger *ledger, struct batch *b)
+{
+	for (size_t i = 0; i < b->count; i++)
+		b->records[i].balance = BALANCE_NONE;
+}
+
+bool ledger_crowded(const struct ledger *ledger)
+{
+	return balances_crowded(ledger->balances);
+}
+
+/* Duplicates ---------------------------------------------------------------------------------- */
+
+void ledger_learn(struct ledger *ledger, const struct dedupe_id *id)
+{
+	if (dedupe_check(ledger->dedupe, id) == DEDUPE_NEW)
+		dedupe_remember(ledger->dedupe, id);
+}
+
+static void dedupe_record(struct ledger *ledger, struct batch *b, struct record *record)
+{
+	switch (dedupe_check(ledger->dedupe, &record->id)) {
+	case DEDUPE_NEW:
+		dedupe_remember(ledger->dedupe, &record->id);
+		b->remembered_count++;
+		return;
+	case DEDUPE_SAME:
+		record->outcome = OUTCOME_DUPLICATE;
+		b->duplicate_count++;
+		return;
+	case DEDUPE_CONFLICT:
+		record->dead_reason = DEAD_ID_CONFLICT;
+		record->detail = conflict_detail;
+		return;
+	}
+}
+
+void ledger_dedupe(struct ledger *ledger, struct batch *b)
+{
+	assert(ledger->batch == NULL);
+	ledger->batch = b;
+
+	for (size_t i = 0; i < b->count; i++) {
+		struct record *record = &b->records[i];
+
+		if (i + PREFETCH_DISTANCE < b->count)
+			dedupe_prefetch(ledger->dedupe, &record[PREFETCH_DISTANCE].id);
+		if (record->dead_reason == DEAD_NONE)
+			dedupe_record(ledger, b, record);
+		if (record->dead_reason != DEAD_NONE) {
+			record->outcome = OUTCOME_DEAD_LETTER;
+			b->dead_letter_count++;
+		}
+	}
+}
+
+/* The rules ----------------------------------------------------------------------------------- */
+
+static struct touched *touch(struct ledger *ledger, struct batch *b, const struct record *record)
+{
+	size_t mask = ledger->touch_capacity - 1;
+	size_t position = record->balance * UINT64_C(0x9e3779b97f4a7c15) >> 32 & mask;
+	struct touched *touched;
+
+	for (; ledger->touches[position] != NO_TOUCH; position = (position + 1) & mask) {
+		touched = &b->touched[ledger->touches[position]];
+		if (touched->ref == record->balance)
+			return touched;
+	}
+
+	ledger->touches[position] = (uint32_t)b->touched_count;
+	touched = &b->touched[b->touched_count++];
+	touched->key = record_key(record);
+	touched->ref = record->balance;
+	balances_get(ledger->balances, touched->ref, &touched->before);
+	touched->after = touched->before;
+	return touched;
+}
+
+static void apply_record(struct ledger *ledger, struct batch *b, struct record *record)
+{
+	struct touched *touched = touch(ledger, b, record);
+	struct balance *balance = &touched->after;
+
+	assert(record->message.offset > balance->last_offset);
+	record->refusal = apply(balance, record->event.type, record->event.amount);
+	record->outcome = record->refusal ? OUTCOME_REFUSED : OUTCOME_APPLIED;
+	record->available_after = balance->available;
+	record->frozen_after = balance->frozen;
+	record->prev_offset = balance->last_offset;
+	balance->last_offset = record->message.offset;
+	b->journal_count++;
+}
+
+static int compare_touched(const void *a, const void *b)
+{
+	return balance_key_compare(&((const struct touched *)a)->key,
+		&((const struct touched *)b)->key);
+}
+
+void ledger_apply(struct ledger *ledger, struct batch *b, int64_t now_ms)
+{
+	assert(ledger->batch == b && b->touched_count == 0);
+	memset(ledger->touches, 0xff, ledger->touch_capacity * sizeof *ledger->touches);
+
+	for (size_t i = 0; i < b->count; i++)
+		if (b->records[i].outcome == OUTCOME_PENDING)
+			apply_record(ledger, b, &b->records[i]);
+	for (size_t i = 0; i < b->touched_count; i++)
+		balances_set(ledger->balances, b->touched[i].ref, &b->touched[i].after);
+
+	/* In the order of the primary key: what the database likes best, and no deadlocks. */
+	qsort(b->touched, b->touched_count, sizeof *b->touched, compare_touched);
+	b->closed_ms = now_ms;
+	assert(b->journal_count + b->dead_letter_count + b->duplicate_count == b->count);
+}
+
+/* The end ------------------------------------------------------------------------------------- */
+
+void ledger_commit(struct ledger *ledger, struct batch *b)
+{
+	assert(ledger->batch == b);
+	for (size_t i = 0; i < b->count; i++)
+		if (b->records[i].balance != BALANCE_NONE)
+			balances_unpin(ledger->balances, b->records[i].balance, b->pin);
+	ledger->batch = NULL;
+}
+
+static void undo_record(struct record *record)
+{
+	if (record->dead_reason == DEAD_ID_CONFLICT) {
+		record->dead_reason = DEAD_NONE;
+		record->detail = NULL;
+	}
+	record->outcome = OUTCOME_PENDING;
+	record->refusal = REFUSAL_NONE;
+}
+
+void ledger_undo(struct ledger *ledger, struct batch *b)
+{
+	assert(ledger->batch == b);
+	for (size_t i = 0; i < b->touched_count; i++)
+		balances_set(ledger->balances, b->touched[i].ref, &b->touched[i].before);
+	for (size_t i = 0; i < b->count; i++)
+		undo_record(&b->records[i]);
+	dedupe_forget_newest(ledger->dedupe, b->remembered_count);
+
+	b->remembered_count = 0;
+	b->journal_count = 0;
+	b->dead_letter_count = 0;
+	b->duplicate_count = 0;
+	b->touched_count = 0;
+	ledger->batch = NULL;
+}

@@ -1,0 +1,21 @@
+/* A message as the log delivers it: a view of bytes that somebody else owns. */
+#ifndef CONSUMER_MESSAGE_H
+#define CONSUMER_MESSAGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define MESSAGE_NO_TIMESTAMP INT64_C(-1)
+
+struct message {
+	int64_t offset;
+	int64_t timestamp_ms; /* Kafka's; MESSAGE_NO_TIMESTAMP if it has none */
+	const char *key;      /* NULL if absent; may be empty */
+	size_t key_length;
+	const char *value;    /* NULL if absent (a tombstone); may be empty */
+	size_t value_length;
+	const char *headers;  /* JSON text: an array of [name, value] with value a string or null; NULL if none */
+	size_t headers_length;
+};
+
+#endif

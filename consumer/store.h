@@ -1,0 +1,142 @@
+/*
+ * The database as a partition sees it: one connection, one statement a call.
+ *
+ * The real one is store_mysql.c, the one in memory store_memory.c; only main chooses.  A store is
+ * used by one thread at a time.  No call retries: a call that fails says what kind of failure it
+ * was, by the one table of errors (common/db_errors), and the caller decides.  After anything but
+ * STORE_OK within a transaction the caller rolls back; after STORE_LOST it connects again.
+ */
+#ifndef CONSUMER_STORE_H
+#define CONSUMER_STORE_H
+
+#include "batch.h"
+#include "error.h"
+#include "ledger.h"
+
+enum store_result {
+	STORE_OK = 0,
+	STORE_RETRY, /* transient: deadlock, lock wait, full disk, too many connections ... */
+	STORE_LOST,  /* the connection is gone; whether the statement was executed is unknown */
+	STORE_HALT,  /* a bug or a person's matter: a missing table or grant, a value out of range */
+};
+
+/* What a flush writes.  The batch is closed and stays as it is until the flush has ended. */
+struct flush_request {
+	int32_t partition;
+	int64_t epoch;
+	int64_t begin_offset; /* next_offset before */
+	int64_t end_offset;   /* next_offset after */
+	int64_t redis_offset; /* every balance changed below it has reached Redis */
+	const struct batch *batch;
+};
+
+enum store_table {
+	STORE_JOURNAL,      /* records applied or refused */
+	STORE_BALANCES,     /* touched[].after */
+	STORE_DEAD_LETTERS, /* records that are dead letters */
+};
+
+/* What the server says of a LOAD DATA. */
+struct store_counts {
+	int64_t affected; /* with REPLACE a replaced row counts twice, an unchanged one once */
+	int64_t records;
+	int64_t deleted;
+	int64_t skipped;
+	int64_t warnings;
+	char warning[200]; /* the first one's text; "" if there is none or it could not be read */
+};
+
+/* A partition's row in partition_offsets. */
+struct store_partition {
+	int64_t epoch;
+	int64_t next_offset;
+	int64_t redis_offset;
+	bool halted;
+};
+
+/* The newest journal row or dead letter below next_offset: what the log must still agree with. */
+struct store_newest {
+	bool found;
+	int64_t offset;
+	bool dead_letter;
+	struct event event; /* of a journal row */
+	char *key;          /* of a dead letter: its raw bytes, NULL if absent; malloc'd, the caller's */
+	size_t key_length;
+	char *value;
+	size_t value_length;
+};
+
+/* A transaction in the journal: event has account, currency, type, amount and id; no time. */
+typedef void store_transaction_fn(void *context, const struct event *event);
+
+/* A balance as it is committed. */
+struct store_balance {
+	struct balance_key key;
+	struct balance balance;
+	int32_t partition;
+	int64_t updated_ms;
+};
+typedef void store_balance_fn(void *context, const struct store_balance *row);
+
+struct store;
+
+struct store_ops {
+	/* Closes what there is and connects anew, session settings and checks of the server included. */
+	enum store_result (*connect)(struct store *s, struct error *err);
+	void (*disconnect)(struct store *s);
+	enum store_result (*ping)(struct store *s, struct error *err);
+
+	/* A flush, in this order; rollback after any of them.  rollback cannot fail: it disconnects. */
+	enum store_result (*begin)(struct store *s, struct error *err);
+	/* UPDATE partition_offsets SET next_offset, redis_offset WHERE partition, epoch and the old
+	 * next_offset match; *ret_moved: exactly one row did. */
+	enum store_result (*move_offset)(struct store *s, const struct flush_request *request,
+		bool *ret_moved, struct error *err);
+	enum store_result (*load)(struct store *s, const struct flush_request *request,
+		enum store_table table, struct store_counts *ret_counts, struct error *err);
+	enum store_result (*commit)(struct store *s, struct error *err);
+	void (*rollback)(struct store *s);
+	/* After a COMMIT without an answer, on a new connection: SELECT ... FOR UPDATE, rolled back. */
+	enum store_result (*settle)(struct store *s, int32_t partition,
+		struct store_partition *ret_partition, struct error *err);
+
+	/* Reading, READ COMMITTED, each in a transaction of its own. */
+	enum store_result (*read_partition)(struct store *s, int32_t partition,
+		struct store_partition *ret_partition, struct error *err);
+	/* Fills rows[].balance and .found for rows[].key, which are sorted. */
+	enum store_result (*read_balances)(struct store *s, struct balance_row *rows, size_t count,
+		struct error *err);
+	/* Which (account, transaction id) of these events the journal has; fn once for each. */
+	enum store_result (*find_transactions)(struct store *s, const struct event *const *events,
+		size_t count, store_transaction_fn *fn, void *context, struct error *err);
+	/* The newest `count` journal rows of a partition, newest first. */
+	enum store_result (*recent_transactions)(struct store *s, int32_t partition, size_t count,
+		store_transaction_fn *fn, void *context, struct error *err);
+	enum store_result (*read_newest)(struct store *s, int32_t partition,
+		struct store_newest *ret_newest, struct error *err);
+	/* Whether the journal or dead_letters has a row from `begin` to before `end`. */
+	enum store_result (*has_rows)(struct store *s, int32_t partition, int64_t begin, int64_t end,
+		bool *ret_has, struct error *err);
+
+	/* For Redis.  The balances of accounts with journal rows at or after `offset`; stops and says
+	 * STORE_OK with *ret_more if there are more than `limit`. */
+	enum store_result (*changed_balances)(struct store *s, int32_t partition, int64_t offset,
+		size_t limit, store_balance_fn *fn, void *context, bool *ret_more, struct error *err);
+	/* Balances of any partition in key order, at most `limit`, after the key *after (NULL: from the
+	 * first). */
+	enum store_result (*scan_balances)(struct store *s, const struct balance_key *after, size_t limit,
+		store_balance_fn *fn, void *context, struct error *err);
+
+	/* Writes halted_reason if the epoch still holds.  *ret_written: it did. */
+	enum store_result (*halt)(struct store *s, int32_t partition, int64_t epoch, const char *reason,
+		bool *ret_written, struct error *err);
+	void (*destroy)(struct store *s);
+};
+
+/* Every store begins with this. */
+struct store {
+	const struct store_ops *ops;
+	int last_errno; /* the server's number for the last failure; 0 if it had none */
+};
+
+#endif

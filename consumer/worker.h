@@ -1,0 +1,52 @@
+/*
+ * A partition in the daemon: its thread, its flusher and its two connections, for one lease.
+ *
+ * The worker owns what it is given: the two stores and the topic.  It ends by itself when the
+ * partition does; the instance then joins and destroys it.
+ */
+#ifndef CONSUMER_WORKER_H
+#define CONSUMER_WORKER_H
+
+#include "flusher.h"
+#include "partition.h"
+
+struct worker_config {
+	struct partition_config partition;
+	int64_t keepalive_ms;
+};
+
+/* What a worker is given, and what it uses.  `ended` is called once, from the worker's thread, when
+ * it no longer needs anything. */
+struct worker_edges {
+	struct store *reader;
+	struct store *flush_store;
+	struct topic *topic;
+	struct publisher *publisher; /* NULL: Redis is off */
+	const struct clock *clock;
+	struct budget *budget;
+	struct partition_metrics *metrics;
+	bool (*lease_valid)(void *context, int32_t partition, int64_t now_ms);
+	void (*ended)(void *context);
+	void *context;
+};
+
+struct worker;
+
+struct worker *worker_start(const struct worker_config *config, const struct worker_edges *edges);
+
+/* Waits for the threads, and frees. */
+void worker_join(struct worker *worker);
+
+bool worker_ended(const struct worker *worker);
+
+/* Any thread. */
+void worker_drain(struct worker *worker);
+void worker_lose(struct worker *worker, bool fenced);
+void worker_halt(struct worker *worker, const char *reason);
+int64_t worker_offset_low(const struct worker *worker);
+int64_t worker_offset_high(const struct worker *worker);
+
+/* When the thread last began a turn, by the clock's now_ms: for /healthz. */
+int64_t worker_beat_ms(const struct worker *worker);
+
+#endif
