@@ -1,0 +1,59 @@
+"""Is a port of the loopback free, and if not, who has it?"""
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+LISTEN = "0A"
+
+
+def is_free(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen()
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                return False
+            raise
+    return True
+
+
+def owner(port):
+    """'name (pid N)' of the process that listens on the port, or a guess why nobody is seen."""
+    inodes = listening_inodes(port)
+    if not inodes:
+        return "a connection, or it is not allowed to you"
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        if has_socket(pid, inodes):
+            return f"{Path(f'/proc/{pid}/comm').read_text().strip()} (pid {pid})"
+    return "a process of another user"
+
+
+def listening_inodes(port):
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        if not os.path.exists(table):
+            continue
+        for line in Path(table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+                inodes.add(f"socket:[{fields[9]}]")
+    return inodes
+
+
+def has_socket(pid, inodes):
+    try:
+        fds = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return False
+    return any(link(f"/proc/{pid}/fd/{fd}") in inodes for fd in fds)
+
+
+def link(path):
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""

@@ -1,0 +1,293 @@
+"""What deploy/stack promises, tried with real servers.
+
+    /usr/bin/python3 -m pytest deploy          about half a minute; Redis serves where any server
+                                               would do, as it starts in no time
+"""
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from stack import Stack, StackError, free_port_base  # noqa: E402
+from stacklib import kafka_wire  # noqa: E402
+from stacklib.process import Process  # noqa: E402
+from stacklib.service import complete  # noqa: E402
+
+COMMAND = Path(__file__).resolve().parent / "stack"
+
+# Kafka is fetched only once, for all tests and for the stack of deploy/stack itself.
+os.environ.setdefault("STACK_CACHE", str(COMMAND.parents[1] / "build" / "stack" / "cache"))
+
+
+@pytest.fixture
+def stack(tmp_path):
+    """A stack of its own that has not been started; whatever a test starts is stopped."""
+    made = Stack(tmp_path / "s", port_base=free_port_base(), mysql_pool="128M", kafka_heap="256M",
+                 need_free="100M")
+    yield made
+    made.stop()
+
+
+def innocent():
+    return subprocess.Popen(["sleep", "60"])
+
+
+def redis_says(stack, request):
+    with socket.create_connection(("127.0.0.1", stack.redis.port), 2) as connection:
+        connection.sendall(request + b"\r\n")
+        return connection.recv(4096)
+
+
+def command(*args):
+    return subprocess.run([COMMAND, *args], text=True, capture_output=True, check=False)
+
+
+def test_all_three_start_answer_survive_a_crash_and_stop(stack):
+    stack.start()
+    assert stack.states() == {"kafka": "running", "mysql": "running", "redis": "running"}
+    assert stack.kafka.create_topic("t", 3) and not stack.kafka.create_topic("t", 3)
+    stack.mysql.sql("CREATE TABLE t (a INT); INSERT INTO t VALUES (7)", "ledger")
+
+    stack.kill()
+    assert set(stack.states().values()) == {"dead"}
+    stack.start()
+
+    assert kafka_wire.metadata(stack.kafka.port, ["t"])[1] == {"t": {0: 1, 1: 1, 2: 1}}
+    assert stack.mysql.sql("SELECT a FROM t", "ledger") == "7\n"
+    stack.stop()
+    assert set(stack.states().values()) == {"stopped"}
+
+
+def test_topics_grow_lose_records_and_go(stack):
+    stack.start("kafka")
+    stack.kafka.create_topic("t", 1, {"max.message.bytes": 5_000_000})
+    with pytest.raises(StackError, match="exists with 1 partitions, not 2"):
+        stack.kafka.create_topic("t", 2)
+    stack.kafka.grow_topic("t", 4)
+    assert stack.kafka.delete_records("t", 0, -1) == 0
+    with pytest.raises(StackError, match="offset out of range"):
+        stack.kafka.delete_records("t", 0, 1)
+    stack.kafka.delete_topic("t")
+    with pytest.raises(StackError, match="unknown topic"):
+        stack.kafka.delete_topic("t")
+
+
+def test_mysql_is_durable_private_and_takes_options(stack):
+    stack.settings.mysql_options = {"innodb_lock_wait_timeout": "5"}
+    stack.start("mysql")
+    variables = "@@innodb_flush_log_at_trx_commit, @@local_infile, @@innodb_lock_wait_timeout"
+    assert stack.mysql.sql(f"SELECT {variables}") == "1\t1\t5\n"
+    assert stat.S_IMODE(stack.mysql.password_file.stat().st_mode) == 0o600
+    assert len(stack.mysql.password) >= 16
+
+    refused = subprocess.run(["mariadb", "--no-defaults", "-h127.0.0.1", f"-P{stack.mysql.port}",
+                              "-uroot", "-eSELECT 1"], capture_output=True, check=False)
+    assert refused.returncode != 0
+
+
+def test_a_socket_with_a_long_path_is_put_below_tmp(tmp_path):
+    deep = Stack(tmp_path / ("d" * 60) / ("e" * 60), port_base=free_port_base(),
+                 mysql_pool="128M", need_free="100M")
+    try:
+        deep.start("mysql")
+        folder = deep.mysql.socket.parent
+        assert folder.parent == Path("/tmp") and deep.mysql.sql("SELECT 1") == "1\n"
+    finally:
+        deep.stop()
+    assert not folder.exists()
+
+
+def test_starting_twice_changes_nothing(stack):
+    stack.start("redis")
+    first = stack.redis.pid
+    stack.start("redis")
+    assert stack.redis.pid == first
+
+
+def test_another_program_finds_the_stack_with_its_settings(stack):
+    stack.start("redis")
+    assert Stack(stack.dir).redis.pid == stack.redis.pid
+    assert f"LEDGERD_REDIS_PORT={stack.redis.port}\n" in command("env", "--dir", stack.dir).stdout
+    assert command("status", "redis", "--dir", stack.dir).returncode == 0
+    assert command("stop", "--dir", stack.dir).returncode == 0
+    assert stack.redis.state == "stopped"
+
+
+def test_a_paused_server_is_resumed_by_start_and_ended_by_stop(stack):
+    stack.start("redis")
+    stack.pause("redis")
+    assert stack.redis.state == "paused"
+    stack.start("redis")
+    assert redis_says(stack, b"PING") == b"+PONG\r\n"
+    stack.pause("redis")
+    stack.stop("redis")
+    assert stack.redis.state == "stopped"
+
+
+def test_a_reused_process_id_is_never_signalled(stack):
+    stack.start("redis")
+    stack.kill("redis")
+    with innocent() as sleeper:
+        record = stack.redis.record
+        record.write_text(" ".join([str(sleeper.pid), *record.read_text().split()[1:]]))
+        with pytest.raises(StackError, match="does not run"):
+            stack.kill("redis")
+        stack.stop("redis")
+        assert sleeper.poll() is None
+        sleeper.kill()
+
+
+def test_a_process_of_an_earlier_boot_is_gone(tmp_path):
+    with innocent() as sleeper:
+        ticks = Path(f"/proc/{sleeper.pid}/stat").read_text().split()[21]
+        (tmp_path / "record").write_text(f"{sleeper.pid} {ticks} another-boot mark")
+        process = Process.load(tmp_path / "record")
+        assert process.state == "gone" and not process.signal(signal.SIGKILL)
+        assert sleeper.poll() is None
+        sleeper.kill()
+
+
+LEADER_ENDS_FIRST = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(60,)).start()
+ctypes.PyDLL(None).pthread_exit(None)
+"""
+
+
+def test_a_process_is_not_gone_before_its_last_thread(tmp_path):
+    """Kafka's port was still taken when the first of its threads had died, one start in ten."""
+    process = Process.spawn([sys.executable, "-c", LEADER_ENDS_FIRST],
+                            tmp_path / "record", tmp_path / "log", "mark")
+    try:
+        wait_until(lambda: proc_state(process.pid) == "Z")
+        assert process.state != "gone"
+    finally:
+        process.signal(signal.SIGKILL)
+    assert process.wait_gone(5)
+
+
+def proc_state(pid):
+    return Path(f"/proc/{pid}/stat").read_text().split()[2]
+
+
+def wait_until(condition, timeout_s=5):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_torn_record_is_no_record(stack):
+    stack.redis.dir.mkdir(parents=True)
+    stack.redis.record.write_text("12")
+    assert stack.redis.state == "stopped"
+    stack.start("redis")
+
+
+DIES_AFTER_SPAWNING = """
+import os, sys
+from stack import Stack
+from stacklib import process
+process.stat = lambda pid: os.kill(os.getpid(), 9)  # the first thing that is asked of a new process
+Stack(sys.argv[1], port_base=int(sys.argv[2]), need_free="0").start("redis")
+"""
+
+
+def test_no_server_is_lost_when_its_starter_is_killed(stack):
+    """One that had not been recorded yet would hold the port for ever."""
+    starter = subprocess.run(
+        [sys.executable, "-c", DIES_AFTER_SPAWNING, stack.dir, str(stack.settings.port_base)],
+        cwd=COMMAND.parent, check=False)
+    assert starter.returncode == -signal.SIGKILL
+    wait_until(lambda: stack.redis.pid)
+    stack.start("redis")
+
+
+def test_a_taken_port_is_named_with_its_owner(stack):
+    with socket.create_server(("127.0.0.1", stack.redis.port)):
+        with pytest.raises(StackError) as failure:
+            stack.start("redis")
+    assert f"port {stack.redis.port} is taken by" in str(failure.value)
+    assert f"(pid {os.getpid()})" in str(failure.value)
+    assert "--port-base" in str(failure.value)
+
+
+def test_everything_wrong_is_told_at_once(stack, tmp_path, monkeypatch):
+    stack.cache = tmp_path / "empty"
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    with pytest.raises(StackError) as failure:
+        stack.start()
+    for missing in ("no Java", "no Maven", "no MariaDB", "deploy/install-deps run"):
+        assert missing in str(failure.value)
+
+
+def test_a_java_too_old_is_refused(stack, tmp_path, monkeypatch):
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\" 2019-01-15' >&2\n")
+    java.chmod(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(StackError, match="is Java 11, too old .* needs 17"):
+        stack.start("kafka")
+
+
+def test_a_full_disk_is_refused(stack):
+    stack.settings.need_free = "900000G"
+    with pytest.raises(StackError, match="free some space"):
+        stack.start("redis")
+
+
+def test_a_death_at_the_start_shows_the_log_and_the_remedy(stack):
+    stack.settings.redis_options = {"nonsense": "1"}
+    with pytest.raises(StackError) as failure:
+        stack.start("redis")
+    assert "correct the --redis-option" in str(failure.value)
+    assert str(stack.redis.log) in str(failure.value)
+    assert "nonsense 1" in str(failure.value)
+    assert stack.redis.state == "dead"
+
+
+def test_ports_do_not_move_under_a_running_server(stack):
+    stack.start("redis")
+    with pytest.raises(StackError, match="stop` first"):
+        Stack(stack.dir, port_base=stack.settings.port_base + 100).start("redis")
+
+
+def test_redis_comes_back_from_a_torn_append_only_file(stack):
+    stack.settings.redis_appendonly = True
+    stack.start("redis")
+    assert redis_says(stack, b"SET k v") == b"+OK\r\n"
+    stack.kill("redis")
+    newest = next(stack.redis.data.glob("appendonlydir/*.incr.aof"))
+    newest.write_bytes(newest.read_bytes() + b"*3\r\n$3\r\nset\r\n$1")
+    stack.start("redis")
+    assert redis_says(stack, b"GET k") == b"$1\r\nv\r\n"
+
+
+def test_a_folder_that_was_not_completed_does_not_get_its_name(tmp_path):
+    (tmp_path / "data.new-1").mkdir()
+    with pytest.raises(RuntimeError):
+        with complete(tmp_path / "data"):
+            raise RuntimeError
+    assert not list(tmp_path.iterdir())
+    with complete(tmp_path / "data") as fresh:
+        (fresh / "file").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["data", "file"]
+
+
+@pytest.mark.parametrize("args", [["start", "nobody"], ["start", "--mysql-pool", "much"],
+                                  ["start", "--port-base", "60000"], ["kill"], ["env"]])
+def test_bad_commands_are_refused_in_one_line(tmp_path, args):
+    done = command(*args, "--dir", tmp_path / "s")
+    assert done.returncode == 1
+    assert done.stderr.startswith("stack: ") and done.stderr.count("\n") == 1

@@ -1,0 +1,174 @@
+#include "checkers.h"
+
+#include <string.h>
+
+#include "store.h"
+
+/* A cent is 10^16 of the ledger's units. */
+static i128 units(__int128 cents)
+{
+	return cents * 10000000000000000LL;
+}
+
+static int currency_index(currency_t currency)
+{
+	for (int i = 0; i < WORKLOAD_CURRENCIES; i++)
+		if (currency_pack(workload_currencies[i], strlen(workload_currencies[i])) == currency)
+			return i;
+	return -1;
+}
+
+static void check_row(struct world *w, int32_t partition, const struct memory_journal_row *row)
+{
+	const struct expected *e = &w->oracles[partition].expected[row->offset];
+	const char *reason = refusal_text(row->refusal);
+
+	if (!oracle_is_row(e))
+		world_fail(w, "partition %d offset %lld: a journal row that must not be there",
+			partition, (long long)row->offset);
+	if (row->event.account_id != e->intent.account ||
+		currency_index(row->event.currency) != e->intent.currency ||
+		row->event.amount != units(e->intent.cents))
+		world_fail(w, "partition %d offset %lld: another event than was sent", partition,
+			(long long)row->offset);
+	if ((e->fate == FATE_FAILED) != (reason != NULL) ||
+		(reason && strcmp(reason, e->reason) != 0))
+		world_fail(w, "partition %d offset %lld: %s, expected %s", partition,
+			(long long)row->offset, reason ? reason : "applied",
+			e->reason ? e->reason : "applied");
+	if (row->available_after != units(e->available_after) ||
+		row->frozen_after != units(e->frozen_after))
+		world_fail(w, "partition %d offset %lld: wrong balances after it", partition,
+			(long long)row->offset);
+	if (row->prev_offset != e->prev_offset)
+		world_fail(w, "partition %d offset %lld: prev_offset %lld, expected %lld", partition,
+			(long long)row->offset, (long long)row->prev_offset,
+			(long long)e->prev_offset);
+}
+
+static void check_dead_letter(struct world *w, int32_t partition,
+	const struct memory_dead_letter *row)
+{
+	const struct expected *e = &w->oracles[partition].expected[row->offset];
+	const struct memory_log_record *sent = &w->logs[partition].records[row->offset];
+
+	if (e->fate != FATE_DEAD || strcmp(e->reason, dead_reason_text(row->reason)) != 0)
+		world_fail(w, "partition %d offset %lld: dead letter %s, expected %s", partition,
+			(long long)row->offset, dead_reason_text(row->reason),
+			e->reason ? e->reason : "none");
+	if ((row->value == NULL) != (sent->value == NULL) ||
+		(row->value && (row->value_length != sent->value_length ||
+				       memcmp(row->value, sent->value, sent->value_length) != 0)))
+		world_fail(w, "partition %d offset %lld: the dead letter has other bytes", partition,
+			(long long)row->offset);
+}
+
+/* Every offset below next_offset has had its fate, once and in order; none above. */
+static void check_rows(struct world *w, int32_t partition)
+{
+	const struct memory_partition *table = &w->db.tables[partition];
+	int64_t next_offset = w->offsets[partition].next_offset;
+	int64_t row = w->checked_rows[partition];
+	int64_t dead = w->checked_dead[partition];
+
+	for (int64_t i = w->checked_offset[partition]; i < next_offset; i++) {
+		const struct expected *e = &w->oracles[partition].expected[i];
+
+		if (oracle_is_row(e)) {
+			if (row >= (int64_t)table->journal_count || table->journal[row].offset != i)
+				world_fail(w, "partition %d offset %lld: no journal row, but "
+					      "next_offset is %lld",
+					partition, (long long)i, (long long)next_offset);
+			check_row(w, partition, &table->journal[row++]);
+		} else if (e->fate == FATE_DEAD) {
+			if (dead >= (int64_t)table->dead_letter_count ||
+				table->dead_letters[dead].offset != i)
+				world_fail(w, "partition %d offset %lld: no dead letter", partition,
+					(long long)i);
+			check_dead_letter(w, partition, &table->dead_letters[dead++]);
+		}
+	}
+	if (row != (int64_t)table->journal_count || dead != (int64_t)table->dead_letter_count)
+		world_fail(w, "partition %d: rows at or beyond next_offset %lld, or twice", partition,
+			(long long)next_offset);
+	w->checked_rows[partition] = row;
+	w->checked_dead[partition] = dead;
+	w->checked_offset[partition] = next_offset;
+}
+
+static void check_balance(struct world *w, const struct store_balance *row)
+{
+	int64_t offset;
+	const struct expected *e = oracle_newest(&w->oracles[row->partition], row->key.account_id,
+		currency_index(row->key.currency), w->offsets[row->partition].next_offset, &offset);
+
+	if (!e || row->balance.last_offset != offset ||
+		row->balance.available != units(e->available_after) ||
+		row->balance.frozen != units(e->frozen_after) ||
+		row->balance.version != e->version_after)
+		world_fail(w, "balance of account %lld: not what its newest row at %lld says",
+			(long long)row->key.account_id, (long long)offset);
+}
+
+static void check_offset(struct world *w, int32_t partition)
+{
+	const struct partition_offset_row *row = &w->offsets[partition];
+
+	if (row->next_offset < w->checked_offset[partition])
+		world_fail(w, "partition %d: next_offset went back to %lld", partition,
+			(long long)row->next_offset);
+	if (row->next_offset > w->logs[partition].end)
+		world_fail(w, "partition %d: next_offset is beyond the log", partition);
+	if (row->redis_offset > row->next_offset)
+		world_fail(w, "partition %d: redis_offset is beyond next_offset", partition);
+	if (row->epoch < w->checked_epoch[partition])
+		world_fail(w, "partition %d: the epoch went back", partition);
+	w->checked_epoch[partition] = row->epoch;
+}
+
+static void check_image(void *context, const struct snapshot_image *image)
+{
+	struct world *w = context;
+	const struct store_balance *row = memory_database_balance(&w->db, image->key);
+
+	if (!row || image->version > row->balance.version)
+		world_fail(w, "Redis is ahead of the database at account %lld",
+			(long long)image->key.account_id);
+	if (image->version == row->balance.version &&
+		(image->available != row->balance.available ||
+			image->frozen != row->balance.frozen))
+		world_fail(w, "Redis has other amounts than the database at account %lld",
+			(long long)image->key.account_id);
+}
+
+void check_step(struct world *w)
+{
+	if (w->db.commits == w->commits_seen)
+		return;
+	w->commits_seen = w->db.commits;
+	for (int32_t i = 0; i < w->partitions; i++) {
+		check_offset(w, i);
+		check_rows(w, i);
+	}
+	for (size_t i = 0; i < w->db.balance_count; i++)
+		check_balance(w, &w->db.balances[i]);
+	snapshot_memory_each(w->redis, check_image, w);
+}
+
+bool check_redis_equal(struct world *w)
+{
+	size_t keys = 0;
+
+	for (size_t i = 0; i < w->db.balance_count; i++) {
+		const struct store_balance *row = &w->db.balances[i];
+		const struct snapshot_image *image = snapshot_memory_find(w->redis, row->key);
+
+		if (row->balance.version == 0)
+			continue;
+		keys++;
+		if (!image || image->version != row->balance.version)
+			return false;
+	}
+	snapshot_memory_each(w->redis, check_image, w);
+	return snapshot_memory_count(w->redis) == keys;
+}

@@ -1,0 +1,110 @@
+/*
+ * The simulator: runs the consumer's core in simulated worlds, one for each seed.
+ *
+ *     simulator --seeds N [--from SEED]     N worlds, one after the other
+ *     simulator --seed SEED [--trace]       one, and what happens in it
+ *
+ * It aborts at the first world that breaks a promise, and says how to see it again.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "world.h"
+
+#define STEPS_MAX 3000000
+
+struct totals {
+	uint64_t worlds, steps, events, commits, crashes, pauses, stops, faults;
+	double simulated_seconds;
+};
+
+static void run(uint64_t seed, FILE *trace, struct totals *totals)
+{
+	struct world w;
+	int64_t start_us;
+
+	world_init(&w, seed, trace);
+	start_us = w.now_us;
+	while (!world_at_rest(&w)) {
+		world_step(&w);
+		if (w.steps > STEPS_MAX)
+			world_fail(&w, "not at rest after %d steps", STEPS_MAX);
+	}
+	totals->worlds++;
+	totals->steps += w.steps;
+	totals->events += (uint64_t)w.sent;
+	totals->commits += w.db.commits;
+	totals->crashes += w.crashes;
+	totals->pauses += w.pauses;
+	totals->stops += w.stops;
+	totals->faults += w.faults;
+	totals->simulated_seconds += (double)(w.now_us - start_us) / 1e6;
+	world_finish(&w);
+}
+
+static double seconds_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void report(const struct totals *t, double seconds)
+{
+	printf("%" PRIu64 " worlds at rest: %" PRIu64 " events, %" PRIu64 " steps, %" PRIu64
+	       " commits, %" PRIu64 " kills, %" PRIu64 " pauses, %" PRIu64 " clean stops, %" PRIu64
+	       " faults\n",
+		t->worlds, t->events, t->steps, t->commits, t->crashes, t->pauses, t->stops,
+		t->faults);
+	printf("%.0f simulated seconds in %.1f s: %.0f worlds, %.0f events and %.0f simulated "
+	       "seconds a minute\n",
+		t->simulated_seconds, seconds, (double)t->worlds * 60 / seconds,
+		(double)t->events * 60 / seconds, t->simulated_seconds * 60 / seconds);
+}
+
+static _Noreturn void usage(int status)
+{
+	fprintf(status ? stderr : stdout,
+		"usage: simulator --seeds N [--from SEED] | --seed SEED [--trace]\n");
+	exit(status);
+}
+
+int main(int argc, char **argv)
+{
+	struct totals totals = {0};
+	struct log log;
+	uint64_t from = 1, count = 0;
+	FILE *trace = NULL;
+	double start = seconds_now();
+
+	for (int i = 1; i < argc; i++) {
+		const char *value = i + 1 < argc ? argv[i + 1] : "";
+
+		if (strcmp(argv[i], "--seeds") == 0)
+			count = strtoull(value, NULL, 10), i++;
+		else if (strcmp(argv[i], "--from") == 0)
+			from = strtoull(value, NULL, 10), i++;
+		else if (strcmp(argv[i], "--seed") == 0)
+			from = strtoull(value, NULL, 10), count = 1, i++;
+		else if (strcmp(argv[i], "--trace") == 0)
+			trace = stdout;
+		else
+			usage(strcmp(argv[i], "--help") == 0 ? 0 : 2);
+	}
+	if (count == 0)
+		usage(2);
+
+	log_init(&log, STDERR_FILENO, LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT, 0);
+	log_use(&log);
+	for (uint64_t seed = from; seed < from + count; seed++)
+		run(seed, trace, &totals);
+	report(&totals, seconds_now() - start);
+	log_finish(&log);
+	return 0;
+}

@@ -1,0 +1,23 @@
+/* One instance in the simulation: a leader, a publisher, and the partitions that it owns. */
+#ifndef TESTS_SIM_NODE_H
+#define TESTS_SIM_NODE_H
+
+#include "world.h"
+
+struct node *node_create(struct world *w, int number);
+
+/* SIGKILL: its connections are cut, its memory is gone, nothing is written. */
+void node_destroy(struct node *node);
+
+/* SIGTERM. */
+void node_stop(struct node *node);
+bool node_stopped(const struct node *node);
+
+/* SIGSTOP until then; the server cuts its silent connections meanwhile. */
+void node_pause(struct node *node, int64_t until_us);
+
+/* One step of one of its parts, chosen at random; false: it sleeps. */
+bool node_step(struct node *node);
+
+
+#endif

@@ -1,0 +1,31 @@
+/* What producers send: mostly good events, and everything that may go wrong with one. */
+#ifndef TESTS_SIM_WORKLOAD_H
+#define TESTS_SIM_WORKLOAD_H
+
+#include "oracle.h"
+#include "random.h"
+#include "topic_memory.h"
+
+#define WORKLOAD_CURRENCIES 2
+
+extern const char *const workload_currencies[WORKLOAD_CURRENCIES];
+
+struct workload {
+	struct random random;
+	int32_t partitions;
+	int64_t accounts;
+	int64_t ids;               /* handed out so far */
+	int64_t duplicate_chance;  /* of ten thousand */
+	int64_t conflict_chance;
+	int64_t malformed_chance;
+	int64_t hidden_chance;
+	int64_t huge_chance;
+};
+
+/* The seed chooses the rates. */
+void workload_init(struct workload *w, uint64_t seed, int32_t partitions);
+
+/* Appends one message to one of the logs, and tells that log's oracle what it means. */
+void workload_send(struct workload *w, struct memory_log *logs, struct oracle *oracles, int64_t now_ms);
+
+#endif

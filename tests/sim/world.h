@@ -1,0 +1,97 @@
+/*
+ * The simulated world: one database, one Redis, one topic, one clock, and a few instances of the
+ * real consumer core, all in one thread.  A seed decides the sizes, the rates of faults, and at every
+ * step who acts and what fails.
+ *
+ * A step is one call into the core: one turn of a partition, one statement of a flush, one tick of a
+ * leader, one step of a publisher.  An instance that is killed vanishes between two such calls; one
+ * that is stopped sleeps between two, and wakes believing that no time has passed.
+ */
+#ifndef TESTS_SIM_WORLD_H
+#define TESTS_SIM_WORLD_H
+
+#include <stdio.h>
+
+#include "lease_store_memory.h"
+#include "oracle.h"
+#include "random.h"
+#include "snapshot_memory.h"
+#include "store_memory.h"
+#include "topic_memory.h"
+#include "workload.h"
+
+#define WORLD_PARTITIONS_MAX 3
+#define WORLD_NODES_MAX 3
+#define WORLD_TTL_MS 10000
+#define WORLD_OUT_OF_RANGE_MS 30000
+
+struct node;
+
+/* Chances are of ten thousand, at each call or step. */
+struct world_rates {
+	int64_t store_retry;
+	int64_t store_lost_before;
+	int64_t store_lost_after;
+	int64_t lease_fails;
+	int64_t lease_answer_lost;
+	int64_t redis_fails;
+	int64_t redis_loses;
+	int64_t kafka_away;
+	int64_t crash;
+	int64_t pause;
+	int64_t stop;
+	int64_t send;
+};
+
+struct world {
+	uint64_t seed;
+	struct random random;
+	struct world_rates rates;
+	bool calm; /* no more faults and no more messages: everything must come to rest */
+
+	int64_t now_us;
+	int32_t partitions;
+	int64_t messages_max;
+
+	struct memory_log logs[WORLD_PARTITIONS_MAX];
+	struct topic_memory_faults kafka;
+	struct oracle oracles[WORLD_PARTITIONS_MAX];
+	struct workload workload;
+	int64_t sent;
+
+	struct partition_offset_row offsets[WORLD_PARTITIONS_MAX];
+	struct memory_database db;
+	struct lease_db leases;
+	struct snapshot_memory *redis;
+
+	struct node *nodes[WORLD_NODES_MAX];
+	int node_count;
+
+	/* for the checkers */
+	uint64_t commits_seen;
+	int64_t checked_rows[WORLD_PARTITIONS_MAX]; /* journal rows compared so far */
+	int64_t checked_dead[WORLD_PARTITIONS_MAX];
+	int64_t checked_offset[WORLD_PARTITIONS_MAX]; /* next_offset when last looked */
+	int64_t checked_epoch[WORLD_PARTITIONS_MAX];
+
+	FILE *trace; /* NULL: silent */
+	uint64_t steps;
+	uint64_t crashes, pauses, stops, faults; /* what was done to it */
+};
+
+void world_init(struct world *w, uint64_t seed, FILE *trace);
+void world_finish(struct world *w);
+
+/* One step of somebody, and some time passes. */
+void world_step(struct world *w);
+
+/* Nothing is left to do: the log is consumed, Redis is equal to the database. */
+bool world_at_rest(struct world *w);
+
+void world_trace(struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Fails the run with the seed, the step and what was found. */
+_Noreturn void world_fail(struct world *w, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,157 @@
+/* The window of remembered ids: what is known, what is forgotten, and taking back. */
+#include "fixture.h"
+
+#include "dedupe.h"
+
+static const unsigned char key[DEDUPE_KEY_BYTES] = "0123456789abcde";
+
+static struct event event_of(int64_t account, const char *id, const char *amount)
+{
+	struct event event = {
+		.account_id = account,
+		.currency = fixture_currency("USDT"),
+		.amount = amount_of(amount),
+		.type = EVENT_DEPOSIT,
+		.transaction_id_length = (uint8_t)strlen(id),
+	};
+
+	memcpy(event.transaction_id, id, strlen(id));
+	return event;
+}
+
+static struct dedupe_id id_of(int64_t account, const char *id, const char *amount)
+{
+	struct event event = event_of(account, id, amount);
+
+	return dedupe_id(key, &event);
+}
+
+static void test_verdicts(void **state)
+{
+	struct dedupe *dedupe = dedupe_create(10);
+	struct dedupe_id id = id_of(1, "abc", "10.5");
+	struct dedupe_id same = id_of(1, "abc", "10.50");
+	struct dedupe_id other_content = id_of(1, "abc", "10.51");
+	struct dedupe_id other_account = id_of(2, "abc", "10.5");
+	struct dedupe_id other_case = id_of(1, "ABC", "10.5");
+
+	assert_int_equal(dedupe_check(dedupe, &id), DEDUPE_NEW);
+	dedupe_remember(dedupe, &id);
+	assert_int_equal(dedupe_check(dedupe, &same), DEDUPE_SAME);
+	assert_int_equal(dedupe_check(dedupe, &other_content), DEDUPE_CONFLICT);
+	assert_int_equal(dedupe_check(dedupe, &other_account), DEDUPE_NEW);
+	assert_int_equal(dedupe_check(dedupe, &other_case), DEDUPE_NEW);
+	dedupe_destroy(dedupe);
+}
+
+/* Type, currency and amount make the content; the event's time does not. */
+static void test_content(void **state)
+{
+	struct event event = event_of(1, "abc", "1");
+	struct dedupe_id id = dedupe_id(key, &event);
+	struct event changed = event;
+
+	changed.time_ms = 99;
+	assert_true(dedupe_id(key, &changed).fingerprint == id.fingerprint);
+	changed.type = EVENT_WITHDRAW;
+	assert_true(dedupe_id(key, &changed).fingerprint != id.fingerprint);
+	changed = event;
+	changed.currency = fixture_currency("USD");
+	assert_true(dedupe_id(key, &changed).fingerprint != id.fingerprint);
+	assert_true(dedupe_id(key, &changed).hash[0] == id.hash[0]);
+}
+
+/* Without the key nobody can tell which ids collide. */
+static void test_key_matters(void **state)
+{
+	struct event event = event_of(1, "abc", "1");
+	unsigned char other[DEDUPE_KEY_BYTES] = "another key";
+
+	assert_true(dedupe_id(key, &event).hash[0] != dedupe_id(other, &event).hash[0]);
+}
+
+static struct dedupe_id numbered(uint64_t number)
+{
+	char id[24];
+
+	snprintf(id, sizeof id, "id-%llu", (unsigned long long)number);
+	return id_of(1, id, "1");
+}
+
+/* After any number of ids exactly the newest `capacity` are known. */
+static void test_window_slides(void **state)
+{
+	enum { CAPACITY = 1000 };
+	struct dedupe *dedupe = dedupe_create(CAPACITY);
+
+	for (uint64_t i = 0; i < 10 * CAPACITY; i++) {
+		struct dedupe_id id = numbered(i);
+
+		dedupe_remember(dedupe, &id);
+		if (i % 777 != 0)
+			continue;
+		for (uint64_t k = 0; k <= i; k++) {
+			id = numbered(k);
+			assert_int_equal(dedupe_check(dedupe, &id),
+				k + CAPACITY > i ? DEDUPE_SAME : DEDUPE_NEW);
+		}
+	}
+	assert_int_equal(dedupe_count(dedupe), CAPACITY);
+	dedupe_clear(dedupe);
+	assert_int_equal(dedupe_count(dedupe), 0);
+	dedupe_destroy(dedupe);
+}
+
+/* Taking back the newest leaves the rest known, at every fill and across the ring's seam. */
+static void test_forget_newest(void **state)
+{
+	enum { CAPACITY = 100 };
+	struct dedupe *dedupe = dedupe_create(CAPACITY);
+	uint64_t next = 0;
+
+	for (int round = 0; round < 500; round++) {
+		size_t batch = (size_t)round % 40;
+
+		for (size_t i = 0; i < batch; i++) {
+			struct dedupe_id id = numbered(next + i);
+
+			dedupe_remember(dedupe, &id);
+		}
+		if (round % 3 == 0) {
+			dedupe_forget_newest(dedupe, batch);
+			for (size_t i = 0; i < batch; i++) {
+				struct dedupe_id id = numbered(next + i);
+
+				assert_int_equal(dedupe_check(dedupe, &id), DEDUPE_NEW);
+			}
+		} else {
+			next += batch;
+		}
+		/* 40 may have been pushed out and taken back twice over. */
+		for (uint64_t k = next > 20 ? next - 20 : 0; k < next; k++) {
+			struct dedupe_id id = numbered(k);
+
+			assert_int_equal(dedupe_check(dedupe, &id), DEDUPE_SAME);
+		}
+	}
+	dedupe_destroy(dedupe);
+}
+
+static void test_bytes_an_id(void **state)
+{
+	assert_true(dedupe_bytes(1000000) <= DEDUPE_BYTES_MAX * (size_t)1000000);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_verdicts),
+		cmocka_unit_test(test_content),
+		cmocka_unit_test(test_key_matters),
+		cmocka_unit_test(test_window_slides),
+		cmocka_unit_test(test_forget_newest),
+		cmocka_unit_test(test_bytes_an_id),
+	};
+
+	return cmocka_run_group_tests_name("dedupe", tests, NULL, NULL);
+}

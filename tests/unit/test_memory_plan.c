@@ -1,0 +1,55 @@
+/* The layout of memory: the defaults fit every usual machine, and what does not fit is said. */
+#include "fixture.h"
+
+#include <errno.h>
+
+#include "memory_plan.h"
+
+#define MIB ((size_t)1 << 20)
+#define GIB ((size_t)1 << 30)
+
+static const struct partition_config wanted = {
+	.batch_max_events = 20000,
+	.batch_max_bytes = 16 * MIB,
+	.dedupe_ids = 1000000,
+};
+
+static int plan(size_t max_bytes, int32_t partitions, struct memory_plan *ret, struct error *err)
+{
+	return memory_plan(&wanted, max_bytes, 32 * MIB, 64 * MIB, partitions, ret, err);
+}
+
+static void test_defaults_fit(void **state)
+{
+	struct memory_plan result;
+	struct error err;
+
+	assert_int_equal(plan(6 * GIB, 4, &result, &err), 0);
+	assert_false(result.lowered);
+	assert_int_equal(result.dedupe_ids, 1000000);
+	assert_true(result.fixed_bytes + result.balances_bytes == 6 * GIB);
+	assert_int_equal(plan(6 * GIB, 64, &result, &err), 0);
+	assert_true(result.lowered);
+	assert_true(result.fixed_bytes <= 6 * GIB);
+	assert_true(result.dedupe_ids >= 80000 && result.fetch_bytes >= 2 * MIB);
+}
+
+static void test_too_little_is_refused(void **state)
+{
+	struct memory_plan result;
+	struct error err;
+
+	assert_int_equal(plan(256 * MIB, 64, &result, &err), -ENOMEM);
+	assert_non_null(strstr(err.text, "consumer.memory_max is 256 MiB"));
+	assert_non_null(strstr(err.text, "64 partitions"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_defaults_fit),
+		cmocka_unit_test(test_too_little_is_refused),
+	};
+
+	return cmocka_run_group_tests_name("memory_plan", tests, NULL, NULL);
+}
