@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include <mysql.h>
 
@@ -51,6 +52,7 @@ struct db {
 	struct load load;
 	struct sql text; /* the statement that is being put together */
 	unsigned number; /* of the last failure */
+	int64_t used_ms; /* monotonic: when the last statement began */
 	char server[64];
 	bool is_mariadb;
 	unsigned long version;
@@ -455,6 +457,25 @@ enum db_result db_ping(struct db *db, struct error *err)
 	return mysql_ping(db->mysql) == 0 ? DB_OK : failed(db, purpose, err);
 }
 
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+enum db_result db_ensure(struct db *db, struct error *err)
+{
+	int64_t silence_ms = now_ms() - db->used_ms;
+
+	if (!db->mysql)
+		return db_connect(db, err);
+	if (!db->options.idle_timeout_ms || silence_ms < db->options.idle_timeout_ms / 2)
+		return DB_OK;
+	return db_ping(db, err) == DB_OK ? DB_OK : db_connect(db, err);
+}
+
 const char *db_server(const struct db *db)
 {
 	return db->server;
@@ -478,6 +499,7 @@ enum db_result db_exec_text(
 	assert(!db->result);
 	if (!db->mysql)
 		return not_connected(db, purpose, err);
+	db->used_ms = now_ms();
 	if (mysql_real_query(db->mysql, text, length) != 0)
 		return failed(db, purpose, err);
 	return DB_OK;

@@ -60,6 +60,10 @@ void db_disconnect(struct db *db);
 bool db_connected(const struct db *db);
 enum db_result db_ping(struct db *db, struct error *err);
 
+/* Connects if there is no connection, or none that still holds after a silence in which the server
+ * may have ended the session.  Not within a transaction. */
+enum db_result db_ensure(struct db *db, struct error *err);
+
 /* The number of the last failure, 0 if it was none of the database's. */
 unsigned db_errno(const struct db *db);
 

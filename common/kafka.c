@@ -276,8 +276,8 @@ static int set_all(
 	return rc;
 }
 
-int kafka_open(
-	const struct config *cfg, enum kafka_role role, rd_kafka_t **ret_rk, struct error *err)
+int kafka_open(const struct config *cfg, enum kafka_role role, kafka_error_fn *on_error,
+	rd_kafka_t **ret_rk, struct error *err)
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 	int events = RD_KAFKA_EVENT_ERROR |
@@ -289,6 +289,7 @@ int kafka_open(
 	if (rc == 0) {
 		rd_kafka_conf_set_log_cb(conf, take_log);
 		rd_kafka_conf_set_events(conf, events);
+		rd_kafka_conf_set_error_cb(conf, on_error);
 		*ret_rk = rd_kafka_new(
 			role == KAFKA_PRODUCER ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER, conf, text,
 			sizeof(text));

@@ -24,12 +24,16 @@ enum kafka_role {
 
 #define KAFKA_CLUSTER_ID_MAX 64 /* with the NUL */
 
+/* An error that is not about one message; called by whoever takes it from a queue. */
+typedef void kafka_error_fn(rd_kafka_t *rk, int code, const char *text, void *context);
+
 /*
  * Settings: what the role needs, and kafka.properties over it.  Does not wait for a broker.
+ * on_error is for queues that are not polled for events; NULL: none.
  * 0, or -EINVAL if librdkafka refuses a property (a matter for exit status 2), -EIO otherwise.
  */
-int kafka_open(
-	const struct config *cfg, enum kafka_role role, rd_kafka_t **ret_rk, struct error *err);
+int kafka_open(const struct config *cfg, enum kafka_role role, kafka_error_fn *on_error,
+	rd_kafka_t **ret_rk, struct error *err);
 
 /* Everything made from it is destroyed.  Messages that wait to be sent are dropped.  NULL is
  * allowed. */

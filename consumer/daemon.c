@@ -294,7 +294,7 @@ static struct partition_config partition_config(const struct daemon *d)
 		.out_of_range_ms = OUT_OF_RANGE_MS,
 	};
 
-	snprintf(config.cluster_id, sizeof config.cluster_id, "%s", d->meta.kafka_cluster_id);
+	memcpy(config.cluster_id, d->meta.kafka_cluster_id, sizeof config.cluster_id - 1);
 	memcpy(config.key, d->meta.dedupe_key, sizeof config.key);
 	return config;
 }
@@ -355,7 +355,6 @@ static void metrics_start(struct daemon *d)
 	d->metrics.budget = &d->budget;
 	d->metrics.build = build;
 	d->metrics.build_count = 1;
-	d->metrics.publisher_stats = publisher_stats;
 	d->metrics.process_read = process_read;
 	d->metrics_ready = true;
 	pthread_mutex_unlock(&d->lock);
@@ -376,6 +375,7 @@ static void publisher_start(struct daemon *d)
 	pthread_mutex_lock(&d->lock);
 	d->publisher = publisher;
 	d->metrics.publisher = publisher;
+	d->metrics.publisher_stats = publisher_stats;
 	pthread_mutex_unlock(&d->lock);
 }
 

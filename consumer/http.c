@@ -1,6 +1,7 @@
 /*
- * See http.h.  libmicrohttpd does the protocol: two threads, each with an epoll of its own, share
- * the listening socket, so that nobody waits for a slow client.
+ * See http.h.  libmicrohttpd does the protocol: two threads share the listening socket, and each
+ * polls its own connections, so that nobody waits for a slow client.  Not epoll: there, a client
+ * that closes together with its request is not noticed in 0.9.75.
  *
  * libmicrohttpd's own timeout begins again with every byte.  So a third thread, the guard, looks at
  * the connections twice a second and shuts down those that have not completed a request for too
@@ -176,6 +177,12 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
 	pthread_mutex_lock(&http->lock);
 	client->since_ms = now_ms();
 	pthread_mutex_unlock(&http->lock);
+}
+
+/* Paths are compared as they were sent: "%00" would end one early. */
+static size_t on_escapes(void *context, struct MHD_Connection *connection, char *text)
+{
+	return strlen(text);
 }
 
 static void on_log(void *context, const char *format, va_list arguments)
@@ -380,14 +387,21 @@ static int port_of(int listener)
 
 static struct MHD_Daemon *start_daemon(struct http *http, int listener)
 {
-	return MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-		on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_log,
-		NULL, /* first: it hears of the others */
-		MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)THREADS,
-		MHD_OPTION_CONNECTION_LIMIT, (unsigned)HTTP_CONNECTIONS_MAX,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_HEADERS_MAX,
-		MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_NOTIFY_COMPLETED,
-		on_completed, http, MHD_OPTION_END);
+	/* The logger first: it hears what is wrong with the others. */
+	struct MHD_OptionItem options[] = {
+		{MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)on_log, NULL},
+		{MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)on_escapes, NULL},
+		{MHD_OPTION_LISTEN_SOCKET, listener, NULL},
+		{MHD_OPTION_THREAD_POOL_SIZE, THREADS, NULL},
+		{MHD_OPTION_CONNECTION_LIMIT, HTTP_CONNECTIONS_MAX, NULL},
+		{MHD_OPTION_CONNECTION_MEMORY_LIMIT, HTTP_HEADERS_MAX, NULL},
+		{MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)on_connection, http},
+		{MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, http},
+		{MHD_OPTION_END, 0, NULL},
+	};
+
+	return MHD_start_daemon(MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+		on_request, http, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
 }
 
 int http_create(const struct http_config *config, struct http **ret_http, struct error *err)

@@ -97,7 +97,7 @@ static int64_t offset_low(void *context, int32_t partition)
 	struct instance *instance = context;
 	struct worker *worker = instance->workers[partition];
 
-	return worker ? worker_offset_low(worker) : 0;
+	return worker ? worker_offset_low(worker) : INT64_MIN;
 }
 
 static int64_t offset_high(void *context, int32_t partition)
@@ -106,6 +106,15 @@ static int64_t offset_high(void *context, int32_t partition)
 	struct worker *worker = instance->workers[partition];
 
 	return worker ? worker_offset_high(worker) : INT64_MAX;
+}
+
+static void viewed(void *context, const struct lease_view *view)
+{
+	struct instance *instance = context;
+
+	for (size_t i = 0; i < view->row_count; i++)
+		gauge_set(&instance->edges.metrics[view->rows[i].partition].halted,
+			view->rows[i].halted);
 }
 
 /* The thread ----------------------------------------------------------------------------------- */
@@ -179,7 +188,15 @@ struct instance *instance_start(const struct instance_config *config,
 	const struct instance_edges *edges)
 {
 	struct instance *instance = xcalloc(1, sizeof *instance);
-	struct leader_events events = {acquired, surplus, lost, offset_low, offset_high, instance};
+	struct leader_events events = {
+		.acquired = acquired,
+		.surplus = surplus,
+		.lost = lost,
+		.offset_low = offset_low,
+		.offset_high = offset_high,
+		.viewed = viewed,
+		.context = instance,
+	};
 	int rc;
 
 	instance->config = *config;
@@ -242,7 +259,6 @@ void instance_health(struct instance *instance, struct instance_health *ret_heal
 	*ret_health = (struct instance_health){
 		.leader_beat_ms = atomic_load(&instance->beat_ms),
 		.oldest_worker_beat_ms = INT64_MAX,
-		.halted = leader_halted(instance->leader),
 		.settled = leader_settled(instance->leader),
 	};
 	pthread_mutex_lock(&instance->lock);

@@ -45,7 +45,6 @@ struct instance_health {
 	int64_t oldest_worker_beat_ms; /* INT64_MAX: no worker */
 	int owned;
 	int running;
-	int halted;   /* halted by this instance and not resumed, as far as it knows */
 	bool settled; /* the plan and what we own agree */
 	char leader_error[ERROR_TEXT_MAX]; /* "" after a tick that succeeded */
 };

@@ -24,6 +24,8 @@
 #define NUDGE_INTERVAL_MS  20
 #define NUDGE_TIMEOUT_MS   100
 #define NUDGE_BACKOFF_MS   1000
+#define WATCH_INTERVAL_MS  10000
+#define WATCH_TIMEOUT_MS   1000
 #define NOBODY             INT32_C(-1)
 
 /* An offset that is shown, or is to be. */
@@ -45,9 +47,11 @@ struct kafka_client {
 	atomic_bool stop;
 	atomic_int_least32_t dry; /* the partition that was nudged for last, or NOBODY */
 	_Atomic uint64_t strays;
+	_Atomic int64_t watch_interval_ms;
 
 	pthread_mutex_t lock;
 	struct kafka_member *members;
+	uint64_t opens;
 	struct shown *shown;
 	size_t shown_count;
 
@@ -55,6 +59,7 @@ struct kafka_client {
 	bool committing;
 	int64_t commit_at_ms;
 	int64_t nudge_at_ms;
+	int64_t watch_at_ms;
 };
 
 static int64_t now_ms(void)
@@ -177,7 +182,7 @@ static void stray(struct kafka_client *client, int32_t partition)
 	log_debug("a message came outside its partition's queue", LI("partition", partition));
 	pthread_mutex_lock(&client->lock);
 	for (struct kafka_member *m = client->members; m; m = m->next)
-		if (m->partition == partition && !atomic_exchange(&m->stray, true))
+		if (m->partition == partition && !atomic_exchange(&m->gone, true))
 			m->wake(m);
 	pthread_mutex_unlock(&client->lock);
 }
@@ -237,11 +242,128 @@ static void nudge_due(struct kafka_client *client, int64_t now)
 	client->nudge_at_ms = now_ms() + (code ? NUDGE_BACKOFF_MS : NUDGE_INTERVAL_MS);
 }
 
+/* Logs that were made anew. */
+
+/* A member's watch, copied, so that it may be closed while Kafka is asked. */
+struct watched {
+	uint64_t open_id;
+	int64_t read_ms;
+	bool changed;
+};
+
+/* Locked. */
+static struct kafka_member *find_open(struct kafka_client *client, uint64_t open_id)
+{
+	struct kafka_member *m = client->members;
+
+	while (m && m->open_id != open_id)
+		m = m->next;
+	return m;
+}
+
+/* Copies what there is to watch; *ret_watched and the result are freed by the caller. */
+static struct log_watch *copy_watches(
+	struct kafka_client *client, struct watched **ret_watched, size_t *ret_count)
+{
+	struct log_watch *watches;
+	size_t count = 0;
+
+	pthread_mutex_lock(&client->lock);
+	for (const struct kafka_member *m = client->members; m; m = m->next)
+		count++;
+	watches = xcalloc(count, sizeof(watches[0]));
+	*ret_watched = xcalloc(count, sizeof((*ret_watched)[0]));
+	*ret_count = 0;
+	for (struct kafka_member *m = client->members; m; m = m->next) {
+		int64_t read_ms = atomic_load(&m->read_ms);
+
+		if (read_ms < 0 || atomic_load(&m->gone))
+			continue;
+		(*ret_watched)[*ret_count] = (struct watched){
+			.open_id = m->open_id, .read_ms = read_ms};
+		watches[(*ret_count)++] = m->watch;
+	}
+	pthread_mutex_unlock(&client->lock);
+	return watches;
+}
+
+/* Those that were asked for before: is it still the same log?  false: Kafka does not answer. */
+static bool compare_watches(struct kafka_client *client, struct log_watch *watches,
+	struct watched *watched, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (watches[i].offset >= 0 &&
+			log_watch_compare(client->asker, client->cfg->kafka.topic, &watches[i],
+				WATCH_TIMEOUT_MS, &watched[i].changed) != 0)
+			return false;
+	return true;
+}
+
+static void finish_watches(struct kafka_client *client, const struct log_watch *watches,
+	const struct watched *watched, size_t count)
+{
+	pthread_mutex_lock(&client->lock);
+	for (size_t i = 0; i < count; i++) {
+		struct kafka_member *m = find_open(client, watched[i].open_id);
+
+		if (!m)
+			continue;
+		m->watch = watches[i];
+		if (!watched[i].changed)
+			continue;
+		log_error("the log is not the one that was read: was the topic made anew?",
+			LI("partition", m->partition), LI("offset_then", watches[i].offset),
+			LI("time_ms", watches[i].time_ms));
+		atomic_store(&m->gone, true);
+		m->wake(m);
+	}
+	pthread_mutex_unlock(&client->lock);
+}
+
+static void watch_due(struct kafka_client *client, int64_t now)
+{
+	struct log_watch *watches;
+	struct watched *watched;
+	size_t count;
+
+	if (now < client->watch_at_ms)
+		return;
+	watches = copy_watches(client, &watched, &count);
+	if (compare_watches(client, watches, watched, count)) {
+		for (size_t i = 0; i < count; i++)
+			if (!watched[i].changed && watches[i].time_ms != watched[i].read_ms)
+				watches[i] = (struct log_watch){
+					watches[i].partition, watched[i].read_ms, LOG_WATCH_NONE};
+		log_watch_ask(
+			client->asker, client->cfg->kafka.topic, watches, count, WATCH_TIMEOUT_MS);
+	}
+	finish_watches(client, watches, watched, count);
+	free(watches);
+	free(watched);
+	client->watch_at_ms = now_ms() + atomic_load(&client->watch_interval_ms);
+}
+
+void kafka_client_set_watch_interval(struct kafka_client *client, int64_t interval_ms)
+{
+	atomic_store(&client->watch_interval_ms, interval_ms);
+}
+
+void kafka_client_opening(struct kafka_client *client, struct kafka_member *member)
+{
+	pthread_mutex_lock(&client->lock);
+	member->open_id = ++client->opens;
+	member->watch = (struct log_watch){member->partition, LOG_WATCH_NONE, LOG_WATCH_NONE};
+	atomic_store(&member->read_ms, LOG_WATCH_NONE);
+	atomic_store(&member->gone, false);
+	pthread_mutex_unlock(&client->lock);
+}
+
 /* The thread. */
 
 static int64_t wait_ms(const struct kafka_client *client, int64_t now)
 {
-	int64_t wait = IDLE_MS;
+	int64_t interval_ms = atomic_load(&client->watch_interval_ms);
+	int64_t wait = interval_ms < IDLE_MS ? interval_ms : IDLE_MS;
 
 	if (atomic_load(&client->dry) != NOBODY && client->nudge_at_ms - now < wait)
 		wait = client->nudge_at_ms - now;
@@ -281,6 +403,7 @@ static void *run(void *context)
 		serve_all(client);
 		commit_due(client, now_ms());
 		nudge_due(client, now_ms());
+		watch_due(client, now_ms());
 		wakeup_wait(&client->wakeup, wait_ms(client, now_ms()));
 	}
 	serve_all(client);
@@ -293,6 +416,30 @@ static void ring(rd_kafka_t *rk, void *context)
 	struct kafka_client *client = context;
 
 	wakeup_ring(&client->wakeup);
+}
+
+/* Errors in a partition's queue. */
+
+static _Thread_local struct kafka_member *taking;
+
+void kafka_client_begin(struct kafka_member *member)
+{
+	taking = member;
+}
+
+void kafka_client_end(void)
+{
+	taking = NULL;
+}
+
+static void on_error(rd_kafka_t *rk, int code, const char *text, void *context)
+{
+	if (taking && kafka_code((rd_kafka_resp_err_t)code) == -ENOENT) {
+		atomic_store(&taking->gone, true);
+		rd_kafka_yield(rk); /* the call returns at once */
+	} else {
+		log_warn("Kafka", LS("client", rd_kafka_name(rk)), LS("detail", text));
+	}
 }
 
 /* Create and destroy. */
@@ -317,17 +464,18 @@ int kafka_client_create(
 	const struct config *cfg, struct kafka_client **ret_client, struct error *err)
 {
 	struct kafka_client *client = xcalloc(1, sizeof(*client));
-	int rc = kafka_open(cfg, KAFKA_READER, &client->reader, err);
+	int rc = kafka_open(cfg, KAFKA_READER, on_error, &client->reader, err);
 
 	client->cfg = cfg;
 	if (rc == 0)
-		rc = kafka_open(cfg, KAFKA_ASKER, &client->asker, err);
+		rc = kafka_open(cfg, KAFKA_ASKER, NULL, &client->asker, err);
 	if (rc != 0) {
 		kafka_close(client->reader);
 		free(client);
 		return rc;
 	}
 	atomic_init(&client->dry, NOBODY);
+	atomic_init(&client->watch_interval_ms, WATCH_INTERVAL_MS);
 	wakeup_init(&client->wakeup);
 	pthread_mutex_init(&client->lock, NULL);
 	client->reader_queue = take_queue(client, client->reader);

@@ -8,9 +8,10 @@
  * offset).
  *
  * The client has one thread.  It serves what is not about one partition (errors, commits' results),
- * commits the offsets that are to be shown, once a second, one commit at a time, and wakes the
- * reader when a partition runs dry with more in the log: before 2.2 librdkafka looks at a queue
- * that was full only once a second.  It sleeps while none of this is to be done.
+ * commits the offsets that are to be shown, once a second, one commit at a time, looks every ten
+ * seconds whether the logs are still the same (log_watch.h), and wakes the reader when a partition
+ * runs dry with more in the log: before 2.2 librdkafka looks at a queue that was full only once a
+ * second.  It sleeps while none of this is to be done.
  *
  * All functions but create and destroy are for any thread.
  */
@@ -24,6 +25,7 @@
 #include "config.h"
 #include "error.h"
 #include "kafka.h"
+#include "log_watch.h"
 
 struct kafka_client;
 
@@ -46,14 +48,21 @@ bool kafka_client_failed(struct kafka_client *client, struct error *err);
  * removed under us.  Their topics say TOPIC_GONE. */
 uint64_t kafka_client_strays(const struct kafka_client *client);
 
+/* How often the logs are watched, for tests. */
+void kafka_client_set_watch_interval(struct kafka_client *client, int64_t interval_ms);
+
 /* For topics. */
 
 /* A topic as its client knows it: a part of the topic. */
 struct kafka_member {
 	int32_t partition;
-	atomic_bool stray; /* set by the client: something of ours went elsewhere */
+	atomic_bool gone;        /* set by the client: topic, partition or queue; or another log */
+	_Atomic int64_t read_ms; /* Kafka's time of the newest message read; LOG_WATCH_NONE: none */
 	void (*wake)(struct kafka_member *member);
-	struct kafka_member *next; /* the client's */
+	/* The client's. */
+	uint64_t open_id; /* no two opens have the same */
+	struct log_watch watch;
+	struct kafka_member *next;
 };
 
 const struct config *kafka_client_config(const struct kafka_client *client);
@@ -63,6 +72,14 @@ rd_kafka_t *kafka_client_asker(const struct kafka_client *client);
 /* Before the first open, and after the last close. */
 void kafka_client_join(struct kafka_client *client, struct kafka_member *member);
 void kafka_client_leave(struct kafka_client *client, struct kafka_member *member);
+
+/* Before each open: what was known of the log is forgotten. */
+void kafka_client_opening(struct kafka_client *client, struct kafka_member *member);
+
+/* Around every call that takes from the partition's queue: librdkafka says there, by a callback
+ * that does not name the partition, that the partition does not exist. */
+void kafka_client_begin(struct kafka_member *member);
+void kafka_client_end(void);
 
 /* The partition's queue runs dry, and the log has more. */
 void kafka_client_nudge(struct kafka_client *client, int32_t partition);

@@ -620,7 +620,7 @@ const struct metrics_family metrics_families[] = {
 	{"process_max_fds", METRICS_GAUGE, "", "", "Limit of open file descriptors.",
 		"Absent if there is none.", .write = write_max_fds},
 	{"process_start_time_seconds", METRICS_GAUGE, "seconds", "",
-		"When the process started, in seconds since 1970.",
+		"When the process started, since 1970.",
 		"`changes(process_start_time_seconds[1h])` counts restarts.", .write = write_start},
 };
 

@@ -65,8 +65,8 @@ struct partition *partition_create(const struct partition_config *config,
 	p->missing = xcalloc(events, sizeof *p->missing);
 	p->rows = xcalloc(events, sizeof *p->rows);
 	p->events = xcalloc(events, sizeof *p->events);
-	atomic_init(&p->committed_offset, 0);
-	atomic_init(&p->in_flight_offset, INT64_MAX); /* not known before the state is read */
+	atomic_init(&p->committed_offset, INT64_MIN); /* not known before the state is read */
+	atomic_init(&p->in_flight_offset, INT64_MAX);
 	p->out_of_range_since_ms = -1;
 	p->prepared = &p->batches[0];
 	return p;

@@ -121,15 +121,17 @@ void publication_advance(struct publication *p)
 }
 
 /* Drops the partition for which most waits. */
-static struct publication *drop_largest(struct publisher *pub)
+static void drop_largest(struct publisher *pub)
 {
 	struct publication *largest = &pub->publications[0];
 
 	for (int32_t i = 1; i < pub->config.partitions; i++)
 		if (waiting_of(&pub->publications[i]) > waiting_of(largest))
 			largest = &pub->publications[i];
-	publication_want_rebuild(pub, largest);
-	return largest;
+	if (largest->sync == SYNC_IDLE)
+		publication_drop(pub, largest);
+	else
+		publication_want_rebuild(pub, largest);
 }
 
 /* Takes an image in; `*dropped` becomes true if a partition had to be dropped for it. */
@@ -247,7 +249,6 @@ void publisher_end(struct publisher *pub, int32_t partition)
 	struct publication *p = publication_of(pub, partition);
 
 	pthread_mutex_lock(&pub->lock);
-	publication_drop(pub, p);
 	p->sync = SYNC_IDLE;
 	p->check_due = false;
 	pthread_mutex_unlock(&pub->lock);

@@ -87,7 +87,11 @@ void publisher_begin(struct publisher *pub, int32_t partition, int64_t redis_off
 void publisher_offer(struct publisher *pub, int32_t partition, const struct touched *touched,
 	size_t count, int64_t updated_ms, int64_t next_offset);
 
-/* A partition ends; what waits for it is dropped (its next owner publishes it). */
+/*
+ * A partition ends.  What waits for it is still written, so that readers need not wait for the next
+ * owner (who publishes it again; the last write wins), but counts for nothing, and is dropped when the
+ * partition begins anew.
+ */
 void publisher_end(struct publisher *pub, int32_t partition);
 
 /* Every balance of the partition changed below this offset has reached Redis.  Between begin and

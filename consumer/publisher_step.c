@@ -196,7 +196,7 @@ static struct publication *job_publication(struct publisher *pub, const struct m
 {
 	struct publication *p = &pub->publications[job->partition];
 
-	return p->generation == job->generation ? p : NULL;
+	return p->sync != SYNC_IDLE && p->generation == job->generation ? p : NULL;
 }
 
 /* The offset of a marker that says "complete" for this server, else -1. */

@@ -99,12 +99,14 @@ static int incremental(struct topic_kafka *t, bool add, int64_t offset, struct e
 
 /* Takes out what is left, so that it does not stay in memory.  The version of the assignment makes
  * librdkafka drop it; the loop is for what may be newer. */
-static void drain(rd_kafka_queue_t *queue)
+static void drain(struct topic_kafka *t)
 {
 	rd_kafka_message_t *message;
 
-	while ((message = rd_kafka_consume_queue(queue, 0)))
+	kafka_client_begin(&t->member);
+	while ((message = rd_kafka_consume_queue(t->queue, 0)))
 		rd_kafka_message_destroy(message);
+	kafka_client_end();
 }
 
 static void unassign(struct topic_kafka *t)
@@ -114,7 +116,7 @@ static void unassign(struct topic_kafka *t)
 	if (incremental(t, false, RD_KAFKA_OFFSET_INVALID, &err) != 0)
 		log_debug("closing a partition", LI("partition", t->member.partition),
 			LS("error", err.text));
-	drain(t->queue);
+	drain(t);
 }
 
 static void change_queue(struct topic_kafka *t, rd_kafka_queue_t *queue)
@@ -140,7 +142,7 @@ static int assign(struct topic_kafka *t, int64_t offset, struct error *err)
 			t->name, t->member.partition);
 	rd_kafka_queue_forward(queue, NULL);
 	change_queue(t, queue);
-	atomic_store(&t->member.stray, false);
+	kafka_client_opening(t->client, &t->member);
 	return incremental(t, true, offset, err);
 }
 
@@ -265,7 +267,7 @@ static bool take_stop(struct topic_kafka *t, const rd_kafka_message_t *m, enum t
 {
 	log_warn(kind == TOPIC_GONE ? "the topic went away" : "the offset is not in the log",
 		LI("partition", t->member.partition), LI("offset", t->next_offset),
-		LS("detail", m ? rd_kafka_message_errstr(m) : "a message came elsewhere"));
+		LS("detail", m ? rd_kafka_message_errstr(m) : NULL));
 	stop_reading(t, MUTE);
 	*item = (struct topic_item){.kind = kind};
 	return true;
@@ -365,6 +367,15 @@ static void nudge_if_dry(struct topic_kafka *t)
 		kafka_client_nudge(t->client, t->member.partition);
 }
 
+/* For the watch over the log. */
+static void note_time(struct topic_kafka *t, const struct topic_item *items, size_t count)
+{
+	while (count > 0 && items[count - 1].kind != TOPIC_MESSAGE)
+		count--;
+	if (count > 0 && items[count - 1].message.timestamp_ms >= 0)
+		atomic_store(&t->member.read_ms, items[count - 1].message.timestamp_ms);
+}
+
 static int poll_wait_ms(struct topic_kafka *t, int timeout_ms)
 {
 	int64_t left_ms;
@@ -385,13 +396,17 @@ static size_t topic_poll(struct topic *base, int timeout_ms, struct topic_item *
 	assert(t->queue && max > 0);
 	release(t);
 	open_again(t);
-	if (t->reading == READING && atomic_load(&t->member.stray))
-		return take_stop(t, NULL, TOPIC_GONE, items);
+	kafka_client_begin(&t->member);
 	consume(t, poll_wait_ms(t, timeout_ms), max);
+	kafka_client_end();
+	/* What came with it may be from before or after: it is read again. */
+	if (t->reading == READING && atomic_load(&t->member.gone))
+		return take_stop(t, NULL, TOPIC_GONE, items);
 	for (size_t i = 0; i < t->held_count && t->reading == READING; i++)
 		count += take(t, t->held[i], &items[count]);
 	if (t->reading == READING)
 		nudge_if_dry(t);
+	note_time(t, items, count);
 	return count;
 }
 

@@ -172,7 +172,7 @@ def test_a_process_is_not_gone_before_its_last_thread(tmp_path):
         assert process.state != "gone"
     finally:
         process.signal(signal.SIGKILL)
-    assert process.wait_gone(5)
+    assert process.wait("gone", 5)
 
 
 def proc_state(pid):

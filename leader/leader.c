@@ -39,7 +39,7 @@
 #include "mem.h"
 
 #define SCAN_MS         250  /* an expired lease is noticed within it */
-#define LOCKED_PAUSE_MS 200  /* after a row's lock was waited for in vain */
+#define RETRY_PAUSE_MS  300  /* before an acquire that failed is tried again */
 #define LET_GO_PAUSE_MS 1000 /* after we lost a lease or gave it up ourselves: no hot loop */
 #define ACQUIRE_MAX_MS  1000 /* how long an acquire may take: innodb_lock_wait_timeout */
 #define BACKOFF_MIN_MS  50
@@ -320,36 +320,11 @@ static void compare_row(struct leader *leader, const struct lease_row *row)
 	}
 }
 
-/* Whether the plan wants this partition to go from us to another member. */
-static bool leaves(const struct leader *leader, int32_t partition)
-{
-	return lease_kept(&leader->leases[partition]) && leader->plan[partition] != leader->self &&
-	       leader->plan[partition] != LEASE_NOBODY;
-}
-
-/*
- * What nobody may own now goes at once.  Of what others should have, as many are given up as the
- * plan says, counting those already on their way: while they drain the plan may come to prefer
- * others, and both would be too many.
- */
 static void give_up_surplus(struct leader *leader)
 {
-	int32_t wanted = 0;
-
 	for (int32_t p = 0; p < leader->config.partitions; p++) {
-		wanted += leaves(leader, p);
-		wanted -= leader->leases[p].state == LEASE_SURPLUS &&
-			  leader->plan[p] != LEASE_NOBODY;
-	}
-	for (int32_t p = 0; p < leader->config.partitions; p++) {
-		if (leader->leases[p].state != LEASE_OWNED)
-			continue;
-		if (leader->plan[p] == LEASE_NOBODY) {
+		if (leader->leases[p].state == LEASE_OWNED && leader->plan[p] != leader->self)
 			give_up(leader, p);
-		} else if (leaves(leader, p) && wanted > 0) {
-			give_up(leader, p);
-			wanted--;
-		}
 	}
 }
 
@@ -373,6 +348,8 @@ static int step_scan(struct leader *leader, int64_t now_ms, struct error *err)
 	leader->looked = true;
 	for (int32_t p = 0; p < leader->config.partitions; p++)
 		compare_row(leader, &view.rows[p]);
+	if (leader->events.viewed)
+		leader->events.viewed(leader->events.context, &leader->view);
 	make_plan(leader);
 	if (leader->self == LEASE_NOBODY)
 		leader->renew_ms = now_ms; /* not announced, or forgotten by a fail-over */
@@ -406,7 +383,6 @@ static void own(struct leader *leader, int32_t partition, int64_t epoch, int64_t
 	leader->extended_ms = sent_ms;
 	lease->epoch = epoch;
 	lease->doubt_epoch = NO_DOUBT;
-	atomic_store(&lease->drained, false);
 	lease_set(lease, LEASE_OWNED);
 	atomic_store(&lease->valid_until_ms, valid_until(leader, sent_ms));
 	leader->events.acquired(leader->events.context, partition, epoch);
@@ -422,14 +398,15 @@ static int step_acquire(struct leader *leader, int64_t now_ms, struct error *err
 
 	leader->cursor = partition + 1;
 	leader->looked = false;
-	if (result == -EAGAIN) {
-		lease->not_before_ms = now_ms + ACQUIRE_MAX_MS + LOCKED_PAUSE_MS;
+	if (result == -EAGAIN) { /* rolled back; the wait for the lock is behind us */
+		lease->not_before_ms = now_ms + ACQUIRE_MAX_MS + RETRY_PAUSE_MS;
 	} else if (result < 0) {
+		lease->not_before_ms = now_ms + RETRY_PAUSE_MS;
 		lease->doubt_epoch = leader->view.rows[partition].epoch;
 		leader->look_again = true;
 		leader->scan_ms = now_ms;
 	} else if (epoch == 0) { /* somebody was faster, or it was halted */
-		lease->not_before_ms = now_ms + SCAN_MS;
+		lease->not_before_ms = now_ms + RETRY_PAUSE_MS;
 		leader->scan_ms = now_ms;
 	} else {
 		own(leader, partition, epoch, now_ms);
@@ -526,8 +503,6 @@ static bool take_step(struct leader *leader, int64_t now_ms, struct error *err)
 	if (!step)
 		return true;
 	result = step(leader, now_ms, err);
-	if (step == step_acquire && result == -EAGAIN)
-		return false; /* the store is well: only this row is locked */
 	if (result < 0)
 		back_off(leader, now_ms);
 	else

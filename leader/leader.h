@@ -37,6 +37,8 @@ struct leader_events {
 	 */
 	int64_t (*offset_low)(void *context, int32_t partition);
 	int64_t (*offset_high)(void *context, int32_t partition);
+	/* The leases were read, for metrics; the view is the leader's.  NULL: not wanted. */
+	void (*viewed)(void *context, const struct lease_view *view);
 	void *context;
 };
 

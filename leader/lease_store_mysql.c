@@ -39,11 +39,6 @@ static int give_up(struct db *db, enum db_result result)
 	return db_code(result);
 }
 
-static enum db_result connected(struct db *db, struct error *err)
-{
-	return db_connected(db) ? DB_OK : db_connect(db, err);
-}
-
 /* Rows for all partitions --------------------------------------------------------------------- */
 
 /* Marks which of the partitions 0..count-1 have a row. */
@@ -94,7 +89,7 @@ static enum db_result add_rows(
 static int lease_prepare(struct lease_store *s, int32_t partitions, struct error *err)
 {
 	struct db *db = db_of(s);
-	enum db_result result = connected(db, err);
+	enum db_result result = db_ensure(db, err);
 
 	if (result == DB_OK)
 		result = add_rows(db, "SELECT kafka_partition FROM partition_offsets",
@@ -203,7 +198,7 @@ static int check_rows(const struct lease_view *view, struct error *err)
 static int lease_read(struct lease_store *s, struct lease_view *view, struct error *err)
 {
 	struct db *db = db_of(s);
-	enum db_result result = connected(db, err);
+	enum db_result result = db_ensure(db, err);
 
 	lease_view_finish(view);
 	if (result == DB_OK)
@@ -289,7 +284,7 @@ static int lease_renew(struct lease_store *s, const char *consumer_id, const boo
 	struct lease_renewal *renewals, size_t count, struct error *err)
 {
 	struct db *db = db_of(s);
-	enum db_result result = connected(db, err);
+	enum db_result result = db_ensure(db, err);
 
 	for (size_t i = 0; i < count; i++) {
 		renewals[i].ret_held = false;
@@ -345,7 +340,7 @@ static int lease_acquire(struct lease_store *s, const char *consumer_id, int32_t
 {
 	const char *purpose = DB_PURPOSE("acquiring partition %d", (int)partition);
 	struct db *db = db_of(s);
-	enum db_result result = connected(db, err);
+	enum db_result result = db_ensure(db, err);
 	int64_t epoch = 0;
 
 	*ret_epoch = 0;
@@ -370,7 +365,7 @@ static int lease_acquire(struct lease_store *s, const char *consumer_id, int32_t
 static int lease_release(struct lease_store *s, int32_t partition, int64_t epoch, struct error *err)
 {
 	struct db *db = db_of(s);
-	enum db_result result = connected(db, err);
+	enum db_result result = db_ensure(db, err);
 
 	if (result == DB_OK)
 		result = db_exec(db, DB_PURPOSE("releasing partition %d", (int)partition), err,
@@ -383,7 +378,7 @@ static int lease_release(struct lease_store *s, int32_t partition, int64_t epoch
 static int lease_withdraw(struct lease_store *s, const char *consumer_id, struct error *err)
 {
 	struct db *db = db_of(s);
-	enum db_result result = connected(db, err);
+	enum db_result result = db_ensure(db, err);
 
 	if (result == DB_OK)
 		result = db_exec(db, "withdrawing from leader_members", err,

@@ -246,7 +246,8 @@ def find_java():
 
 def java_version(java):
     """17 of 17.0.15, 8 of 1.8.0; 0 if it does not say."""
-    said = subprocess.run([java, "-XX:-UsePerfData", "-version"], text=True, check=False, stdin=subprocess.DEVNULL,
+    argv = [java, "-XX:-UsePerfData", "-version"]
+    said = subprocess.run(argv, text=True, check=False, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT).stdout
     found = re.search(r'version "(?:1\.)?(\d+)', said)
     return int(found[1]) if found else 0

@@ -110,9 +110,10 @@ class Process:
             return False
         return True
 
-    def wait_gone(self, timeout_s):
+    def wait(self, state, timeout_s):
+        """False if the process is not in that state by then."""
         deadline = time.monotonic() + timeout_s
-        while self.state != "gone":
+        while self.state != state:
             if time.monotonic() > deadline:
                 return False
             time.sleep(POLL_S)

@@ -186,24 +186,24 @@ class Service:
         process.signal(signal.SIGTERM)
         process.signal(signal.SIGCONT)  # a paused one would never see the first
         how = "stopped"
-        if not process.wait_gone(timeout_s):
+        if not process.wait("gone", timeout_s):
             process.signal(signal.SIGKILL)
-            process.wait_gone(timeout_s)
+            process.wait("gone", timeout_s)
             how = f"killed (it did not stop within {timeout_s} s)"
         self.say(f"{how} after {time.monotonic() - began:.1f} s")
 
     def kill(self):
         """SIGKILL: what a crash does. The record stays; `start` brings it back."""
         process = self.signal(signal.SIGKILL)
-        process.wait_gone(30)
+        process.wait("gone", 30)
         self.say(f"killed (pid {process.pid})")
 
     def pause(self):
-        self.signal(signal.SIGSTOP)
+        self.signal(signal.SIGSTOP).wait("paused", 30)
         self.say("paused")
 
     def resume(self):
-        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGCONT).wait("running", 30)
         self.say("resumed")
 
     def signal(self, number):

@@ -85,7 +85,7 @@ static void mend_surrogates(unsigned char *text, size_t length)
 		if (text[i + 1] == 'u' && i + 6 <= length && (text[i + 2] | 0x20) == 'd' &&
 			memchr("89abAB", text[i + 3], 6) &&
 			(i + 8 > length || memcmp(text + i + 6, "\\u", 2)))
-			memcpy(text + i + 2, "00", 2); /* the last two stay: they must be digits */
+			memcpy(text + i + 2, "0f", 2); /* the last two stay: they must be digits */
 		i++;
 	}
 }
@@ -311,11 +311,26 @@ static const yajl_callbacks callbacks = {
 	.yajl_end_array = on_end,
 };
 
+/* The object, whose brace is the last byte that is not a space, is open before it and closed by it.
+ */
+static bool parse(struct state *s, const unsigned char *text, size_t length)
+{
+	yajl_handle yajl = yajl_alloc(&callbacks, NULL, s);
+	bool good;
+
+	while (length && memchr(" \t\n\r", text[length - 1], 4))
+		length--;
+	good = length && yajl_parse(yajl, text, length - 1) == yajl_status_ok && !s->ended &&
+	       yajl_parse(yajl, text + length - 1, 1) == yajl_status_ok && s->ended &&
+	       yajl_complete_parse(yajl) == yajl_status_ok;
+	yajl_free(yajl);
+	return good;
+}
+
 bool decode_oracle(const unsigned char *value, size_t length, struct oracle_event *ret_event)
 {
 	struct state state = {.event = ret_event};
-	unsigned char copy[LENGTH_MAX + 1]; /* never empty */
-	yajl_handle yajl;
+	unsigned char copy[LENGTH_MAX];
 	bool good;
 
 	memset(ret_event, 0, sizeof(*ret_event));
@@ -323,11 +338,8 @@ bool decode_oracle(const unsigned char *value, size_t length, struct oracle_even
 		return false;
 	memcpy(copy, value, length);
 	mend_surrogates(copy, length);
-	yajl = yajl_alloc(&callbacks, NULL, &state);
-	good = yajl_parse(yajl, copy, length) == yajl_status_ok &&
-	       yajl_complete_parse(yajl) == yajl_status_ok;
-	yajl_free(yajl);
+	good = parse(&state, copy, length);
 	for (int i = 0; i < TS; i++)
 		good = good && state.seen[i];
-	return good && state.ended;
+	return good;
 }

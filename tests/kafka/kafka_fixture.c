@@ -1,7 +1,19 @@
 /* See kafka_fixture.h. */
 #include "kafka_fixture.h"
 
+#include "log.h"
+
 #include <inttypes.h>
+#include <unistd.h>
+
+void fixture_quiet(void)
+{
+	static struct log log;
+
+	log_init(&log, STDERR_FILENO, getenv("FIXTURE_LOG") ? LOG_LEVEL_DEBUG : LOG_LEVEL_ERROR,
+		LOG_FORMAT_LOGFMT, 0);
+	log_use(&log);
+}
 
 void fixture_config(struct config *cfg, const char *servers, const char *topic, const char *more)
 {
@@ -23,7 +35,7 @@ rd_kafka_t *fixture_producer(const char *servers, const char *transactional_id)
 
 	rd_kafka_conf_set(conf, "bootstrap.servers", servers, text, sizeof(text));
 	rd_kafka_conf_set(conf, "linger.ms", "0", text, sizeof(text));
-	rd_kafka_conf_set(conf, "log_level", "3", text, sizeof(text));
+	rd_kafka_conf_set(conf, "log_level", "0", text, sizeof(text));
 	if (transactional_id)
 		rd_kafka_conf_set(conf, "transactional.id", transactional_id, text, sizeof(text));
 	rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof(text));
@@ -35,8 +47,8 @@ void fixture_send(rd_kafka_t *producer, const char *topic, int32_t partition, in
 {
 	char key[24], value[48];
 	int key_length = snprintf(key, sizeof(key), "%" PRId64, number);
-	int value_length =
-		snprintf(value, sizeof(value), "%" PRId32 ":%" PRId64, partition, number);
+	int value_length = snprintf(
+		value, sizeof(value), "%" PRId32 ":%" PRId64, partition, number);
 	rd_kafka_resp_err_t code;
 
 	while ((code = rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(topic),
@@ -83,8 +95,8 @@ void fixture_check(const struct message *m, int32_t partition, int64_t number)
 {
 	char key[24], value[48];
 	int key_length = snprintf(key, sizeof(key), "%" PRId64, number);
-	int value_length =
-		snprintf(value, sizeof(value), "%" PRId32 ":%" PRId64, partition, number);
+	int value_length = snprintf(
+		value, sizeof(value), "%" PRId32 ":%" PRId64, partition, number);
 
 	assert_int_equal(m->key_length, key_length);
 	assert_memory_equal(m->key, key, m->key_length);

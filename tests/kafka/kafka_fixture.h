@@ -25,9 +25,11 @@
 #define ITEMS   64
 #define WAIT_MS 20000 /* far longer than anything takes, for slow machines */
 
+/* Only errors are logged, everything if FIXTURE_LOG is in the environment. */
+void fixture_quiet(void);
+
 /* `more` is YAML that follows the section kafka's first options, or "". */
-void fixture_config(
-	struct config *cfg, const char *servers, const char *topic, const char *more);
+void fixture_config(struct config *cfg, const char *servers, const char *topic, const char *more);
 
 rd_kafka_t *fixture_producer(const char *servers, const char *transactional_id);
 

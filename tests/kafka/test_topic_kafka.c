@@ -1,8 +1,8 @@
 /*
  * topic_kafka against librdkafka's own cluster in memory: a partition's queue through many opens,
- * wakes from other threads, ends, offsets out of range, partitions that are none, errors of brokers.
- * Guards what the ledger rests on: in order, each once, from the offset asked for, nothing passed
- * over, nothing from an earlier open.
+ * wakes from other threads, ends, offsets out of range, partitions that are none, errors of
+ * brokers. Guards what the ledger rests on: in order, each once, from the offset asked for, nothing
+ * passed over, nothing from an earlier open.
  */
 #include "kafka_fixture.h"
 
@@ -170,8 +170,8 @@ static void keys_and_values_may_be_absent_or_empty(void **state)
 
 static void headers_are_json(void **state)
 {
-	static const char expected[] =
-		"[[\"trace\",\"a\\\"b\"],[\"none\",null],[\"raw\",{\"base64\":\"/wA=\"}],[\"trace\",\"\"]]";
+	static const char expected[] = "[[\"trace\",\"a\\\"b\"],[\"none\",null],[\"raw\",{"
+				       "\"base64\":\"/wA=\"}],[\"trace\",\"\"]]";
 	struct world *w = *state;
 	struct topic *t = topic_kafka_create(w->client, 5);
 	struct topic_item items[1];
@@ -382,8 +382,8 @@ static void after_an_error_it_reads_on_from_what_is_due(void **state)
 
 	fixture_fill(w->producer, TOPIC, 10, 0, 100);
 	fixture_open(t, 40);
-	rd_kafka_mock_push_request_errors(w->cluster, 1 /* Fetch */, 2,
-		RD_KAFKA_RESP_ERR_UNKNOWN, RD_KAFKA_RESP_ERR_INVALID_MSG);
+	rd_kafka_mock_push_request_errors(w->cluster, 1 /* Fetch */, 2, RD_KAFKA_RESP_ERR_UNKNOWN,
+		RD_KAFKA_RESP_ERR_INVALID_MSG);
 	item = fixture_read(t, 10, 40);
 	assert_int_equal(item.kind, TOPIC_END);
 	assert_int_equal(item.end_offset, 100);
@@ -568,5 +568,6 @@ int main(void)
 		TEST(a_wrong_property_is_named),
 	};
 
+	fixture_quiet();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -272,7 +272,14 @@ static void leader_start(struct node *node)
 		.all = true,
 		.ttl_ms = WORLD_TTL_MS,
 	};
-	struct leader_events events = {acquired, surplus, lost, offset_low, offset_high, node};
+	struct leader_events events = {
+		.acquired = acquired,
+		.surplus = surplus,
+		.lost = lost,
+		.offset_low = offset_low,
+		.offset_high = offset_high,
+		.context = node,
+	};
 
 	snprintf(config.consumer_id, sizeof config.consumer_id, "node-%d-%llu", node->number,
 		(unsigned long long)node->life);

@@ -31,7 +31,7 @@ static int64_t server_now_us(void *context)
 
 int64_t instance_now_ms(const struct instance *instance)
 {
-	return instance->world->now_us / 1000 + instance->boot_ms;
+	return (instance->world->now_us - instance->boot_us) * instance->clock_percent / 100000;
 }
 
 bool instance_valid(const struct instance *instance, int32_t partition)
@@ -265,7 +265,7 @@ void instance_tick(struct instance *instance)
 
 	assert_in_range(wait_ms, 0, 1000);
 	instance->failures += failed;
-	instance->tick_us = instance->world->now_us + wait_ms * 1000;
+	instance->tick_us = instance->world->now_us + wait_ms * 100000 / instance->clock_percent;
 }
 
 static void instance_step(struct instance *instance)
@@ -360,8 +360,8 @@ struct instance *world_start(
 	instance->world = world;
 	snprintf(instance->consumer_id, sizeof(instance->consumer_id), "%s", consumer_id);
 	instance->running = true;
-	instance->boot_ms = (int64_t)world_draw(world, 1000000) -
-			    world->now_us / 1000; /* since its boot */
+	instance->boot_us = world->now_us - (int64_t)world_draw(world, 1000000000);
+	instance->clock_percent = 100;
 	instance->store = lease_store_memory_create(&world->db);
 	instance->store->on_wait = on_wait;
 	instance->store->wait_context = instance;

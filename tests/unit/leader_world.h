@@ -40,8 +40,9 @@ struct instance {
 	struct leader *leader;
 	struct lease_store_memory *store;
 	struct work works[WORLD_PARTITIONS_MAX];
-	int64_t boot_ms; /* its clock is ahead of the world's by this */
-	int64_t tick_us; /* the next one */
+	int64_t boot_us;       /* when its clock read 0 */
+	int64_t clock_percent; /* how fast it runs: 100, or not quite */
+	int64_t tick_us;       /* the next one */
 	int64_t paused_until_us;
 	int64_t unreachable_until_us;
 	bool idle;      /* flushes nothing */

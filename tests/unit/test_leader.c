@@ -3,6 +3,7 @@
  * and what it makes of answers that never came.  The world (leader_world.h) checks at every step
  * that no two believe in one partition.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -204,6 +205,19 @@ static void test_a_clean_stop_hands_over_at_once(void **state)
 	assert_in_range((world->now_us - begun_us) / 1000, 0, 1000);
 }
 
+/* Steps until the leases of an instance have been renewed. */
+static void until_renewed(struct world *world, int index)
+{
+	int32_t p = 0;
+	int64_t expires_us;
+
+	while (world_owner(world, p) != index)
+		p++;
+	expires_us = world->db.rows[p].expires_us;
+	while (world->db.rows[p].expires_us == expires_us)
+		world_step(world);
+}
+
 /* One partition drains for long; the others need not wait for it. */
 static void test_a_stop_hands_over_each_as_it_has_drained(void **state)
 {
@@ -216,6 +230,7 @@ static void test_a_stop_hands_over_each_as_it_has_drained(void **state)
 	world_run(world, 2000);
 	assert_int_equal(world_owned(world, B), 2);
 	a->reluctant = true;
+	until_renewed(world, A); /* the next regular announcement is far */
 	leader_stop(a->leader);
 	world_run(world, 500);
 	for (int32_t p = 0; p < 4; p++) {
@@ -419,6 +434,40 @@ static void test_a_new_epoch_is_noticed_at_the_next_look(void **state)
 	assert_int_equal(world_owned(world, A), 4);
 }
 
+static void test_another_epoch_alone_is_noticed_at_the_next_look(void **state)
+{
+	struct world *world = *state;
+	struct instance *a;
+
+	world_init(world, 2, 1);
+	a = start_settled(world, A, "a");
+	a->idle = true;
+	for (int i = 0; i < 20; i++) {
+		world_run(world, 2000 + i * 37);
+		world->db.rows[1].epoch += 7;
+		world->db.rows[1].expires_us = world->now_us; /* and its holder is gone again */
+		world_run(world, 300);
+		assert_int_equal(a->lost_fenced, i + 1);
+	}
+}
+
+/* Nothing but the renewal's answer says so: the lease is not believed in a moment longer. */
+static void test_a_renewal_that_matched_no_row_is_a_fence(void **state)
+{
+	struct world *world = *state;
+	struct instance *a;
+
+	world_init(world, 2, 1);
+	a = start_settled(world, A, "a");
+	world->now_us += 4000000; /* renewal and look are due; the former comes first */
+	world->db.rows[1].epoch += 7;
+	instance_tick(a);
+	assert_int_equal(a->lost_fenced, 1);
+	assert_int_equal(a->lost_time, 0);
+	assert_int_equal(world_owner(world, 0), A);
+	assert_int_equal(world_owner(world, 1), -1);
+}
+
 /* An instance that lets go by itself (fenced, failed) gets the partition again, but not in a hot
  * loop. */
 static void test_what_was_let_go_is_acquired_again_after_a_pause(void **state)
@@ -466,6 +515,25 @@ static void test_an_acquire_without_an_answer_is_not_adopted(void **state)
 	assert_in_range(until_owner(world, 0, A, 3000), 0, 500);
 	assert_true(a->works[0].epoch > lost_epoch);
 	assert_int_equal(a->acquired, 1);
+}
+
+/* And a stop does not leave it behind. */
+static void test_a_stop_releases_what_was_acquired_without_an_answer(void **state)
+{
+	struct world *world = *state;
+	struct instance *a;
+
+	world_init(world, 1, 1);
+	a = world_start(world, A, "a", NULL, 0);
+	while (world->db.rows[0].epoch == 0) {
+		a->store->lose_answer = a->calls >= 6;
+		tick_alone(a);
+	}
+	leader_stop(a->leader);
+	world_run(world, 500);
+	assert_false(a->running);
+	assert_int_equal(a->acquired, 0);
+	assert_true(world->db.rows[0].expires_us < world->now_us);
 }
 
 /* The same, but the COMMIT takes effect only after the view was read again. */
@@ -523,37 +591,97 @@ static void slow_call(void *context, bool lock)
 	instance->world->now_us += 150000;
 }
 
-/* Stopped owners hold the locks of three rows: each attempt waits a second, and yet no renewal of
- * the others is late, however short the TTL. */
-static void locked_rows(struct world *world, int64_t ttl_ms)
+/*
+ * Stopped owners hold the locks of some rows: each attempt waits more than a second, and yet no
+ * renewal of the others is late, however short the TTL, and the others are not kept waiting.
+ */
+static void slow_lock(void *context, bool lock)
+{
+	struct instance *instance = context;
+
+	instance->calls++;
+	instance->world->now_us += lock ? 1300000 : 1000;
+}
+
+static void locked_rows(struct world *world, int64_t ttl_ms, int32_t locked)
 {
 	struct instance *a;
 	int lock;
 
 	world_init(world, 8, 1);
 	world->ttl_ms = ttl_ms;
-	for (int32_t p = 5; p < 8; p++)
+	for (int32_t p = 0; p < locked; p++)
 		world->offsets[p].locked_by = &lock;
 	a = world_start(world, A, "a", NULL, 0);
-	world_run(world, 60000);
-	assert_int_equal(world_owned(world, A), 5);
+	a->store->on_wait = slow_lock;
+	world_run(world, 600000);
+	assert_int_equal(world_owned(world, A), 8 - locked);
 	assert_int_equal(a->lost_time, 0);
-	assert_int_equal(a->acquired, 5);
-	assert_true(a->failures > 20); /* it is said each time */
-	for (int32_t p = 5; p < 8; p++)
+	assert_int_equal(a->acquired, 8 - locked);
+	assert_in_range(a->failures, 250, 450); /* it is said each time */
+	for (int32_t p = 0; p < locked; p++)
 		world->offsets[p].locked_by = NULL;
-	assert_in_range(world_settle(world, 5000), 0, 1500);
+	assert_in_range(world_settle(world, 5000), 0, 1800);
 	assert_int_equal(world_owned(world, A), 8);
 }
 
 static void test_locked_rows_do_not_delay_renewals(void **state)
 {
-	locked_rows(*state, WORLD_TTL_MS);
+	locked_rows(*state, WORLD_TTL_MS, 3);
 }
 
-static void test_locked_rows_do_not_delay_renewals_of_a_short_ttl(void **state)
+static void test_a_locked_row_does_not_delay_renewals_of_a_short_ttl(void **state)
 {
-	locked_rows(*state, 3000);
+	locked_rows(*state, 3000, 1);
+}
+
+/* A deadlock, or a server that does not wait for locks: no hot loop. */
+static void no_time(void *context, bool lock)
+{
+}
+
+static void test_a_lock_that_is_refused_at_once_is_asked_for_calmly(void **state)
+{
+	struct world *world = *state;
+	struct instance *a;
+	int lock;
+
+	world_init(world, 2, 1);
+	world->offsets[0].locked_by = &lock;
+	a = world_start(world, A, "a", NULL, 0);
+	a->store->on_wait = no_time;
+	world_run(world, 13000);
+	assert_in_range(a->failures, 8, 11);
+}
+
+/* One partition whose rows are broken keeps nobody from acquiring the others. */
+static const struct lease_store_ops *sound_ops;
+
+static int broken_acquire(struct lease_store *store, const char *consumer_id, int32_t partition,
+	int64_t ttl_ms, int64_t *ret_epoch, struct error *err)
+{
+	if (partition == 0)
+		return error_set(err, -EIO, "partition 0 is broken");
+	return sound_ops->acquire(store, consumer_id, partition, ttl_ms, ret_epoch, err);
+}
+
+static void test_a_partition_that_cannot_be_acquired_is_not_in_the_way(void **state)
+{
+	struct world *world = *state;
+	struct lease_store_ops ops;
+	struct instance *a;
+
+	world_init(world, 8, 1);
+	a = world_start(world, A, "a", NULL, 0);
+	sound_ops = a->store->store.ops;
+	ops = *sound_ops;
+	ops.acquire = broken_acquire;
+	a->store->store.ops = &ops;
+	world_run(world, 500);
+	assert_int_equal(world_owned(world, A), 7);
+	world_run(world, 30000);
+	assert_in_range(a->failures, 30, 110);
+	a->store->store.ops = sound_ops;
 }
 
 /* Each call takes longer than the time between two looks: all is acquired even so. */
@@ -762,12 +890,17 @@ int main(void)
 		story(test_an_idle_owner_notices_an_offset_that_went_back),
 		story(test_an_offset_from_nowhere_is_noticed_too),
 		story(test_a_new_epoch_is_noticed_at_the_next_look),
+		story(test_another_epoch_alone_is_noticed_at_the_next_look),
+		story(test_a_renewal_that_matched_no_row_is_a_fence),
 		story(test_what_was_let_go_is_acquired_again_after_a_pause),
 		story(test_an_acquire_without_an_answer_is_not_adopted),
+		story(test_a_stop_releases_what_was_acquired_without_an_answer),
 		story(test_an_acquire_that_takes_effect_late_is_found),
 		story(test_a_lease_in_our_name_is_no_proof),
 		story(test_locked_rows_do_not_delay_renewals),
-		story(test_locked_rows_do_not_delay_renewals_of_a_short_ttl),
+		story(test_a_locked_row_does_not_delay_renewals_of_a_short_ttl),
+		story(test_a_lock_that_is_refused_at_once_is_asked_for_calmly),
+		story(test_a_partition_that_cannot_be_acquired_is_not_in_the_way),
 		story(test_a_slow_database_does_not_starve_acquires),
 		story(test_a_halted_partition_is_nobodys_until_resumed),
 		story(test_a_replay_gets_the_partition_it_asks_for),

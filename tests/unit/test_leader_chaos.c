@@ -1,7 +1,7 @@
 /*
  * Leaders in a world where everything happens, by seed: pauses longer than the TTL, a database that
- * is out of reach, answers lost, calls that hang, SIGKILL, clean stops, restarts under the same id,
- * fail-overs to a copy that is behind, halts and replays.
+ * is out of reach, answers lost, calls that hang, clocks a fifth too fast or slow, SIGKILL, clean
+ * stops, restarts under the same id, fail-overs to a copy that is behind, halts and replays.
  *
  * What must hold at every step the world checks itself (leader_world.h).  Here we check what must
  * hold afterwards: once it is calm, everything that may be owned is, in fair shares.
@@ -37,7 +37,8 @@ static void start_any(struct world *world, int index)
 		if (world_draw(world, 4))
 			list[count++] = p;
 	}
-	world_start(world, index, id, world_draw(world, 4) ? NULL : list, count);
+	world_start(world, index, id, world_draw(world, 4) ? NULL : list, count)->clock_percent =
+		80 + (int64_t)world_draw(world, 41);
 }
 
 static void disturb_instance(struct world *world, struct instance *instance)

@@ -216,8 +216,7 @@ static bool fixed_process(struct process_stats *ret_stats)
 	return true;
 }
 
-static const struct metrics_label build[] = {
-	{"version", "1.2.3"}, {"kafka", "back\\slash \"quote\" and\nline"}};
+static const struct metrics_label build[] = {{"version", "1.2.3"}, {"kafka", "a\\b\"c\nd"}};
 
 /* Three partitions: 0 runs, 1 was never ours, 2 may not be owned. */
 static void fill(struct metrics *m, struct budget *budget)
@@ -345,8 +344,7 @@ static void test_says_what_was_counted(void **state)
 		"ledger_memory_bytes 4321",
 		"ledger_memory_max_bytes 1000000",
 		"ledger_topic_partitions 3",
-		"ledger_build_info{version=\"1.2.3\",kafka=\"back\\\\slash \\\"quote\\\" "
-		"and\\nline\"} 1",
+		"ledger_build_info{version=\"1.2.3\",kafka=\"a\\\\b\\\"c\\nd\"} 1",
 		"process_cpu_seconds_total 12.345678",
 		"process_start_time_seconds 1767225000.5",
 		"process_resident_memory_bytes 4096000",
@@ -504,7 +502,7 @@ static void test_counters_are_there_from_the_start(void **state)
 	m.eligible[2] = false;
 	text = text_of(&m);
 	assert_lines(text, lines, sizeof lines / sizeof lines[0]);
-	assert_null(strstr(text, "pending")); /* no event stays without an outcome */
+	assert_null(strstr(text, "result=\"pending\"")); /* no event stays without an outcome */
 	assert_null(strstr(text, "partition=\"2\""));
 	free(text);
 	metrics_finish(&m);
@@ -752,7 +750,8 @@ static char *read_document(const char *name)
 	return text;
 }
 
-static char *printed_manual(void)
+/* Not inlined: gcc 12 takes the text that open_memstream made for a local's address. */
+__attribute__((noinline)) static char *printed_manual(void)
 {
 	char *text = NULL;
 	size_t length;

@@ -1197,6 +1197,65 @@ static void test_overflow_during_a_rebuild_begins_it_again(void **state)
 	assert_int_equal(stats(w, 0).rebuilds, 3);
 }
 
+static void overflow(struct world *w)
+{
+	w->meanwhile = NULL;
+	commit(w, 1, 50);
+	commit(w, 201, 50);
+}
+
+/* What was dropped while a call was under way must not be forgotten because the call went well. */
+static void test_overflow_during_a_call(void **state)
+{
+	for (int after = 0; after < 30; after++) {
+		struct world *w = *state;
+
+		w->config.pending_max = 50;
+		crash(w, 0);
+		start(w, 0);
+		settle(w, 10);
+		snapshot_memory_flushall(w->server);
+		w->now_ms += CHECK_MS;
+		for (int i = 0; i < after; i++) {
+			if (i == after / 2)
+				commit(w, 1, 2);
+			w->now_ms += step(w);
+		}
+		w->meanwhile = overflow;
+		run_for(w, 2 * CHECK_MS);
+		assert_null(w->meanwhile);
+		assert_complete(w, 1);
+		finish(w);
+		init(w);
+	}
+}
+
+static void end_all(struct world *w)
+{
+	w->meanwhile = NULL;
+	end(w, 0, 1);
+}
+
+static void test_end_during_a_call(void **state)
+{
+	for (int after = 0; after < 20; after++) {
+		struct world *w = *state;
+
+		settle(w, 10);
+		snapshot_memory_flushall(w->server);
+		w->now_ms += CHECK_MS;
+		for (int i = 0; i < after; i++)
+			w->now_ms += step(w);
+		w->meanwhile = end_all;
+		run_for(w, 2 * CHECK_MS);
+		assert_null(w->meanwhile);
+		assert_int_equal(stats(w, 0).rebuilding, 0);
+		assert_int_equal(stats(w, 0).pending, 0);
+		finish(w);
+		init(w);
+	}
+}
+
 static void test_backoff_grows_to_its_cap_and_starts_over(void **state)
 {
 	struct world *w = *state;
@@ -1520,6 +1579,8 @@ int main(void)
 		TEST(test_scan_ends_with_its_last_partition),
 		TEST(test_too_many_waiting_drops_the_largest_and_rebuilds),
 		TEST(test_overflow_during_a_rebuild_begins_it_again),
+		TEST(test_overflow_during_a_call),
+		TEST(test_end_during_a_call),
 		TEST(test_backoff_grows_to_its_cap_and_starts_over),
 		TEST(test_backoff_grows_when_only_writing_fails),
 		TEST(test_idle_publisher_sleeps_until_the_next_check),

@@ -3,8 +3,8 @@
  * name (with_mysql.py starts one).  Without them the test program ends as failed: a test that did
  * not run must not look like one that passed.
  */
-#ifndef TESTS_INTEGRATION_MYSQL_ENV_H
-#define TESTS_INTEGRATION_MYSQL_ENV_H
+#ifndef TESTS_DATABASE_MYSQL_ENV_H
+#define TESTS_DATABASE_MYSQL_ENV_H
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,8 +2,8 @@
  * A server that speaks just enough of MySQL's protocol to be trusted, and then asks the client for
  * a file, as a hostile or hijacked server would.
  */
-#ifndef TESTS_INTEGRATION_ROGUE_SERVER_H
-#define TESTS_INTEGRATION_ROGUE_SERVER_H
+#ifndef TESTS_DATABASE_ROGUE_SERVER_H
+#define TESTS_DATABASE_ROGUE_SERVER_H
 
 #include <stdbool.h>
 #include <stddef.h>

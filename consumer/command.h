@@ -1,0 +1,38 @@
+/*
+ * The commands of ledgerd: each is a function that is given the words after its name and returns
+ * the exit status: 0 done, 1 failed, 2 bad usage or configuration, 3 `verify` found a difference.
+ */
+#ifndef CONSUMER_COMMAND_H
+#define CONSUMER_COMMAND_H
+
+#include "args.h"
+#include "config.h"
+
+enum exit_status {
+	EXIT_DONE = 0,
+	EXIT_FAILED = 1,
+	EXIT_USAGE = 2,
+	EXIT_DIFFERENT = 3,
+};
+
+/*
+ * What every command begins with: reads the line, loads the configuration, and sets up the log.
+ * true: go on; the config is to be finished with command_end.  false: *ret_status is the exit
+ * status.
+ */
+bool command_begin(const struct args_spec *spec, int argc, char **argv, struct args *ret_args,
+	struct config *ret_config, int *ret_status);
+void command_end(struct config *config);
+
+/* Prints "ledgerd: <what>: <error>" and returns EXIT_FAILED. */
+int command_failed(const char *what, const struct error *err);
+
+int command_run(int argc, char **argv);
+int command_migrate(int argc, char **argv);
+int command_check_config(int argc, char **argv);
+int command_produce(int argc, char **argv);
+int command_verify(int argc, char **argv);
+int command_status(int argc, char **argv);
+int command_statement(int argc, char **argv);
+
+#endif

@@ -1,0 +1,68 @@
+/* The table of commands, and nothing else. */
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "command.h"
+#include "manual.h"
+
+struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+};
+
+static const struct command commands[] = {
+	{"run", command_run, "consume the topic into the database"},
+	{"migrate", command_migrate, "bring the database's schema up to date"},
+};
+
+#define COMMAND_COUNT (sizeof commands / sizeof *commands)
+
+static void print_help(FILE *file)
+{
+	fputs("usage: ledgerd COMMAND [OPTION...]\n\n"
+	      "A batch ledger between Kafka and MySQL: balance events in, exact balances out.\n\n",
+		file);
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		fprintf(file, "  %-14s %s\n", commands[i].name, commands[i].help);
+	fputs("\n"
+	      "  --help-config  every option of the configuration\n"
+	      "  --version\n\n"
+	      "`ledgerd COMMAND --help` tells more.  The configuration is -c FILE, by default\n"
+	      "/etc/ledgerd/ledgerd.yaml; LEDGERD_<SECTION>_<OPTION> in the environment wins.\n"
+	      "Exit status: 0 done, 1 failed, 2 bad usage or configuration, 3 `verify` found a\n"
+	      "difference.\n",
+		file);
+}
+
+static const struct command *find(const char *name)
+{
+	for (size_t i = 0; i < COMMAND_COUNT; i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : "";
+	const struct command *command = find(name);
+
+	if (sodium_init() < 0) {
+		fputs("ledgerd: libsodium cannot begin: is there a source of randomness?\n", stderr);
+		return EXIT_FAILED;
+	}
+	if (command)
+		return command->run(argc - 1, argv + 1);
+	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+		return print_help(stdout), EXIT_DONE;
+	if (strcmp(name, "--help-config") == 0)
+		return manual_print_help(stdout), EXIT_DONE;
+	if (strcmp(name, "--version") == 0)
+		return printf("ledgerd %s\n", LEDGERD_VERSION), EXIT_DONE;
+	if (*name)
+		fprintf(stderr, "ledgerd: there is no command `%s`\n\n", name);
+	print_help(stderr);
+	return EXIT_USAGE;
+}

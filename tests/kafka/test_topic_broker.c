@@ -1,0 +1,352 @@
+/*
+ * topic_kafka against a real Kafka, for what librdkafka's own cluster in memory does not have:
+ * transactions, deleted records, topics that are deleted, made anew and grown.
+ *
+ * LEDGERD_TEST_KAFKA names the broker (host:port); without it everything is skipped.
+ */
+#include "kafka_fixture.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <time.h>
+#include <unistd.h>
+
+struct world {
+	char topic[64]; /* a new one for each test */
+	rd_kafka_t *producer;
+	struct config cfg;
+	struct kafka_client *client;
+};
+
+static const char *servers(void)
+{
+	return getenv("LEDGERD_TEST_KAFKA");
+}
+
+/* Waits for an admin request's answer, and for what it says of the one thing that was asked for. */
+static void admin_wait(rd_kafka_queue_t *queue)
+{
+	rd_kafka_event_t *event = rd_kafka_queue_poll(queue, WAIT_MS);
+	const rd_kafka_topic_result_t **results = NULL;
+	size_t count = 0;
+
+	assert_non_null(event);
+	if (rd_kafka_event_error(event))
+		fail_msg("%s", rd_kafka_event_error_string(event));
+	if (rd_kafka_event_CreateTopics_result(event))
+		results = rd_kafka_CreateTopics_result_topics(
+			rd_kafka_event_CreateTopics_result(event), &count);
+	else if (rd_kafka_event_DeleteTopics_result(event))
+		results = rd_kafka_DeleteTopics_result_topics(
+			rd_kafka_event_DeleteTopics_result(event), &count);
+	for (size_t i = 0; i < count; i++)
+		if (rd_kafka_topic_result_error(results[i]))
+			fail_msg("%s", rd_kafka_topic_result_error_string(results[i]));
+	rd_kafka_event_destroy(event);
+	rd_kafka_queue_destroy(queue);
+}
+
+static void create_topic(struct world *w, int partitions)
+{
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(w->producer);
+	char text[256];
+	rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(
+		w->topic, partitions, 1, text, sizeof(text));
+
+	rd_kafka_CreateTopics(w->producer, &topic, 1, NULL, queue);
+	admin_wait(queue);
+	rd_kafka_NewTopic_destroy(topic);
+}
+
+static void delete_topic(struct world *w)
+{
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(w->producer);
+	rd_kafka_DeleteTopic_t *topic = rd_kafka_DeleteTopic_new(w->topic);
+
+	rd_kafka_DeleteTopics(w->producer, &topic, 1, NULL, queue);
+	admin_wait(queue);
+	rd_kafka_DeleteTopic_destroy(topic);
+}
+
+static void grow_topic(struct world *w, size_t partitions)
+{
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(w->producer);
+	char text[256];
+	rd_kafka_NewPartitions_t *grown = rd_kafka_NewPartitions_new(
+		w->topic, partitions, text, sizeof(text));
+
+	rd_kafka_CreatePartitions(w->producer, &grown, 1, NULL, queue);
+	admin_wait(queue);
+	rd_kafka_NewPartitions_destroy(grown);
+}
+
+static void delete_records(struct world *w, int64_t before)
+{
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(w->producer);
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+	rd_kafka_DeleteRecords_t *records;
+
+	rd_kafka_topic_partition_list_add(list, w->topic, 0)->offset = before;
+	records = rd_kafka_DeleteRecords_new(list);
+	rd_kafka_DeleteRecords(w->producer, &records, 1, NULL, queue);
+	admin_wait(queue);
+	rd_kafka_DeleteRecords_destroy(records);
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
+static int setup(void **state)
+{
+	static int number;
+	struct world *w = calloc(1, sizeof(*w));
+	struct error err;
+
+	snprintf(w->topic, sizeof(w->topic), "test-%ld-%d-%d", (long)time(NULL), (int)getpid(),
+		number++);
+	w->producer = fixture_producer(servers(), NULL);
+	create_topic(w, 1);
+	fixture_config(&w->cfg, servers(), w->topic, "");
+	if (kafka_client_create(&w->cfg, &w->client, &err) != 0)
+		fail_msg("%s", err.text);
+	*state = w;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct world *w = *state;
+
+	assert_int_equal(kafka_client_strays(w->client), 0);
+	kafka_client_destroy(w->client);
+	config_finish(&w->cfg);
+	rd_kafka_destroy(w->producer);
+	free(w);
+	return 0;
+}
+
+static void succeed(rd_kafka_error_t *error)
+{
+	if (error)
+		fail_msg("%s", rd_kafka_error_string(error));
+}
+
+static void fill_transaction(
+	struct world *w, rd_kafka_t *producer, int64_t from, int64_t to, bool commit)
+{
+	succeed(rd_kafka_begin_transaction(producer));
+	fixture_fill(producer, w->topic, 0, from, to);
+	succeed(commit ? rd_kafka_commit_transaction(producer, WAIT_MS)
+		       : rd_kafka_abort_transaction(producer, WAIT_MS));
+}
+
+/* Reads messages whose number is their offset and the end behind them. */
+static void expect(struct topic *t, int64_t from, int64_t to, int64_t end)
+{
+	struct topic_item items[ITEMS];
+	int64_t next = from;
+
+	for (;;) {
+		size_t count = fixture_poll(t, items, ITEMS);
+
+		if (count == 0)
+			fail_msg("nothing comes after %" PRId64, next);
+		for (size_t i = 0; i < count; i++) {
+			if (items[i].kind == TOPIC_END && next < to)
+				continue; /* on the way */
+			if (items[i].kind == TOPIC_END && items[i].end_offset < end)
+				continue;
+			if (items[i].kind == TOPIC_END) {
+				assert_int_equal(items[i].end_offset, end);
+				assert_int_equal(next, to);
+				return;
+			}
+			assert_int_equal(items[i].kind, TOPIC_MESSAGE);
+			assert_int_equal(items[i].message.offset, next);
+			fixture_check(&items[i].message, 0, next++);
+		}
+	}
+}
+
+/* Offsets: 0-9 committed, 10 its marker, 11-20 aborted, 21 its marker, 22-31 committed, 32 marker.
+ */
+static void aborted_transactions_are_gaps(void **state)
+{
+	struct world *w = *state;
+	rd_kafka_t *producer = fixture_producer(servers(), w->topic);
+	struct topic *t = topic_kafka_create(w->client, 0);
+	int64_t low, high;
+	struct error err;
+
+	succeed(rd_kafka_init_transactions(producer, WAIT_MS));
+	fixture_open(t, 0);
+	fill_transaction(w, producer, 0, 10, true);
+	expect(t, 0, 10, 11);
+	fill_transaction(w, producer, 11, 21, false);
+	expect(t, 11, 11, 22);
+	fill_transaction(w, producer, 22, 32, true);
+	expect(t, 22, 32, 33);
+
+	/* Read again from within the gap. */
+	fixture_open(t, 15);
+	expect(t, 22, 32, 33);
+
+	/* An open transaction: the end is where it began, the high watermark behind it. */
+	succeed(rd_kafka_begin_transaction(producer));
+	fixture_fill(producer, w->topic, 0, 33, 43);
+	fixture_open(t, 22);
+	expect(t, 22, 32, 33);
+	for (int i = 0; i < 50 && t->ops->high_watermark(t) != 43; i++)
+		t->ops->poll(t, 100, &(struct topic_item){0}, 1);
+	assert_int_equal(t->ops->high_watermark(t), 43);
+	assert_int_equal(t->ops->watermarks(t, &low, &high, &err), 0);
+	assert_int_equal(low, 0);
+	assert_int_equal(high, 43);
+	succeed(rd_kafka_commit_transaction(producer, WAIT_MS));
+	expect(t, 33, 43, 44);
+
+	t->ops->destroy(t);
+	rd_kafka_destroy(producer);
+}
+
+static void deleted_records_are_out_of_range(void **state)
+{
+	struct world *w = *state;
+	struct topic *t = topic_kafka_create(w->client, 0);
+	int64_t low, high;
+	struct error err;
+
+	fixture_fill(w->producer, w->topic, 0, 0, 100);
+	fixture_open(t, 0);
+	expect(t, 0, 100, 100);
+	delete_records(w, 60);
+	fixture_open(t, 59);
+	assert_int_equal(fixture_read(t, 0, 59).kind, TOPIC_OUT_OF_RANGE);
+	assert_int_equal(t->ops->watermarks(t, &low, &high, &err), 0);
+	assert_int_equal(low, 60);
+	assert_int_equal(high, 100);
+	fixture_open(t, 60);
+	expect(t, 60, 100, 100);
+	t->ops->destroy(t);
+}
+
+static void a_deleted_topic_is_gone(void **state)
+{
+	struct world *w = *state;
+	struct topic *t = topic_kafka_create(w->client, 0);
+	struct topic_layout layout;
+	struct error err;
+
+	fixture_fill(w->producer, w->topic, 0, 0, 100);
+	fixture_open(t, 0);
+	expect(t, 0, 100, 100);
+	delete_topic(w);
+	assert_int_equal(fixture_read(t, 0, 100).kind, TOPIC_GONE);
+	assert_int_equal(t->ops->layout(t, &layout, &err), -ENOENT);
+	assert_non_null(strstr(err.text, w->topic));
+
+	create_topic(w, 1);
+	fixture_fill(w->producer, w->topic, 0, 0, 50);
+	fixture_open(t, 0);
+	expect(t, 0, 50, 50);
+	t->ops->destroy(t);
+}
+
+/* It must not pass for the old one: gone or out of range, while it is shorter. */
+static void a_topic_made_anew_is_noticed(void **state)
+{
+	struct world *w = *state;
+	struct topic *t = topic_kafka_create(w->client, 0);
+	struct topic_item item;
+
+	fixture_fill(w->producer, w->topic, 0, 0, 100);
+	fixture_open(t, 0);
+	expect(t, 0, 100, 100);
+	delete_topic(w);
+	create_topic(w, 1);
+	fixture_fill(w->producer, w->topic, 0, 0, 40);
+	item = fixture_read(t, 0, 100);
+	assert_true(item.kind == TOPIC_GONE || item.kind == TOPIC_OUT_OF_RANGE);
+	t->ops->destroy(t);
+}
+
+/* The new log reaches beyond our offset before we look: librdkafka reads on as if nothing were. */
+static void a_longer_topic_made_anew_is_noticed(void **state)
+{
+	struct world *w = *state;
+	struct topic *t = topic_kafka_create(w->client, 0);
+	struct topic_item items[ITEMS] = {{0}};
+	int64_t until_ms = fixture_now_ms() + WAIT_MS;
+
+	kafka_client_set_watch_interval(w->client, 200);
+	fixture_fill(w->producer, w->topic, 0, 0, 100);
+	fixture_open(t, 0);
+	expect(t, 0, 100, 100);
+	usleep(1500000); /* for the watch to begin */
+	delete_topic(w);
+	create_topic(w, 1);
+	fixture_fill(w->producer, w->topic, 0, 0, 1000);
+	while (items[0].kind != TOPIC_GONE && items[0].kind != TOPIC_OUT_OF_RANGE) {
+		assert_true(fixture_now_ms() < until_ms);
+		t->ops->poll(t, 100, items, ITEMS);
+	}
+	t->ops->destroy(t);
+}
+
+/* No false alarm: not while it grows, not when its beginning is deleted, not when all of it is. */
+static void the_same_log_stays_the_same(void **state)
+{
+	struct world *w = *state;
+	struct topic *t = topic_kafka_create(w->client, 0);
+
+	kafka_client_set_watch_interval(w->client, 20);
+	fixture_open(t, 0);
+	for (int64_t next = 0; next < 2000; next += 20) {
+		fixture_fill(w->producer, w->topic, 0, next, next + 20);
+		expect(t, next, next + 20, next + 20);
+		usleep(20000);
+		if (next % 200 == 0 && next > 0)
+			delete_records(w, next % 400 ? next + 20 : next - 100);
+	}
+	usleep(200000);
+	fixture_fill(w->producer, w->topic, 0, 2000, 2001);
+	expect(t, 2000, 2001, 2001);
+	t->ops->destroy(t);
+}
+
+static void a_grown_topic_is_seen(void **state)
+{
+	struct world *w = *state;
+	struct topic_layout layout;
+	struct error err;
+
+	assert_int_equal(topic_kafka_layout(w->client, &layout, &err), 0);
+	assert_int_equal(layout.partitions, 1);
+	assert_true(strlen(layout.cluster_id) > 10);
+	grow_topic(w, 3);
+	for (int i = 0; i < 50 && layout.partitions == 1; i++) {
+		usleep(100000);
+		assert_int_equal(topic_kafka_layout(w->client, &layout, &err), 0);
+	}
+	assert_int_equal(layout.partitions, 3);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(aborted_transactions_are_gaps),
+		TEST(deleted_records_are_out_of_range),
+		TEST(a_deleted_topic_is_gone),
+		TEST(a_topic_made_anew_is_noticed),
+		TEST(a_longer_topic_made_anew_is_noticed),
+		TEST(the_same_log_stays_the_same),
+		TEST(a_grown_topic_is_seen),
+	};
+
+	if (!servers()) {
+		puts("1..0 # SKIP LEDGERD_TEST_KAFKA names no broker");
+		return 0;
+	}
+	fixture_quiet();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
