@@ -172,6 +172,32 @@ static void test_failed_connections_say_why(void **state)
 	assert_cannot_connect(&options, DB_LOST, "mysql.port");
 }
 
+/* With mysql.tls_ca nothing is sent in the clear: a server without TLS is refused, also when its
+ * certificate would not be checked. */
+static void test_tls_is_not_given_up(void **state)
+{
+	struct mysql_env *env = *state;
+	struct db_options options = env->options;
+	struct db *db;
+	struct error err;
+
+	options.tls_ca = "/nonexistent/ca.pem";
+	db = db_create(&options);
+	assert_int_equal(db_connect(db, &err), DB_LOST);
+	db_destroy(db);
+	options.tls_verify = false;
+	db = db_create(&options);
+	if (db_connect(db, &err) == DB_OK) {
+		assert_ok(db_query(db, "the cipher", &err, "SHOW STATUS LIKE 'Ssl_cipher'"), err);
+		assert_true(db_next(db));
+		assert_string_not_equal(db_text(db, 1, NULL), "");
+		assert_ok(db_end(db, &err), err);
+	} else {
+		assert_non_null(strstr(err.text, "does not offer TLS"));
+	}
+	db_destroy(db);
+}
+
 /* A server that stops answering within a statement. */
 static void test_silence_is_noticed(void **state)
 {
@@ -423,6 +449,7 @@ int main(void)
 		TEST(test_values_come_back_as_they_went),
 		TEST(test_affected_rows_are_those_matched),
 		TEST(test_failed_connections_say_why),
+		TEST(test_tls_is_not_given_up),
 		TEST(test_silence_is_noticed),
 		TEST(test_idle_sessions_end),
 		TEST(test_killed_connections_are_lost),

@@ -34,7 +34,13 @@ static size_t rank_of(const struct array_table *table, struct balance_key key)
 	return low;
 }
 
-void array_table_put(struct array_table *table, const struct store_balance *row)
+void array_table_init(struct array_table *table)
+{
+	*table = (struct array_table){.rows = NULL};
+	pthread_mutex_init(&table->lock, NULL);
+}
+
+static void put(struct array_table *table, const struct store_balance *row)
 {
 	size_t at = rank_of(table, row->key);
 
@@ -51,8 +57,16 @@ void array_table_put(struct array_table *table, const struct store_balance *row)
 	table->count++;
 }
 
+void array_table_put(struct array_table *table, const struct store_balance *row)
+{
+	pthread_mutex_lock(&table->lock);
+	put(table, row);
+	pthread_mutex_unlock(&table->lock);
+}
+
 void array_table_finish(struct array_table *table)
 {
+	pthread_mutex_destroy(&table->lock);
 	free(table->rows);
 }
 
@@ -79,10 +93,9 @@ static void array_disconnect(struct store *s)
 	((struct array_store *)s)->connected = false;
 }
 
-static enum store_result array_scan(struct store *s, const struct balance_key *after, size_t limit,
-	store_balance_fn *fn, void *context, struct error *err)
+static enum store_result scan(struct array_store *store, const struct balance_key *after,
+	size_t limit, store_balance_fn *fn, void *context, struct error *err)
 {
-	struct array_store *store = (struct array_store *)s;
 	const struct array_table *table = store->table;
 	size_t at = after ? rank_of(table, *after) : 0;
 
@@ -96,6 +109,18 @@ static enum store_result array_scan(struct store *s, const struct balance_key *a
 		fn(context, &table->rows[at + i]);
 	}
 	return store->table->failures ? fail(store, err) : STORE_OK;
+}
+
+static enum store_result array_scan(struct store *s, const struct balance_key *after, size_t limit,
+	store_balance_fn *fn, void *context, struct error *err)
+{
+	struct array_store *store = (struct array_store *)s;
+	enum store_result result;
+
+	pthread_mutex_lock(&store->table->lock);
+	result = scan(store, after, limit, fn, context, err);
+	pthread_mutex_unlock(&store->table->lock);
+	return result;
 }
 
 static void array_destroy(struct store *s)

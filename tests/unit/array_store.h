@@ -5,10 +5,13 @@
 #ifndef TESTS_ARRAY_STORE_H
 #define TESTS_ARRAY_STORE_H
 
+#include <pthread.h>
+
 #include "store.h"
 
-/* What several stores may show: the committed balances, ascending by key. */
+/* What several stores may show: the committed balances, ascending by key.  Thread-safe. */
 struct array_table {
+	pthread_mutex_t lock;
 	struct store_balance *rows;
 	size_t count;
 	size_t capacity;
@@ -16,6 +19,7 @@ struct array_table {
 	unsigned scans;    /* calls of scan_balances so far */
 };
 
+void array_table_init(struct array_table *table);
 void array_table_finish(struct array_table *table);
 
 /* Adds the balance, or replaces the one with its key. */

@@ -204,6 +204,7 @@ static void init(struct world *w)
 		.now_ms = 1000000,
 		.random = 1,
 	};
+	array_table_init(&w->table);
 	for (int32_t i = 0; i < PARTITIONS; i++)
 		w->truth[i].owner = -1;
 	start(w, 0);
@@ -733,19 +734,46 @@ static void test_server_that_once_held_a_copy_is_not_trusted(void **state)
 	snapshot_memory_destroy(second);
 }
 
-static void test_end_drops_what_waits(void **state)
+/* A clean stop: the last flush reaches Redis although its partition is not ours any more. */
+static void test_what_waits_is_written_after_the_end(void **state)
 {
 	struct world *w = *state;
+	int64_t marked;
 
 	settle(w, 4);
-	commit(w, 1, 4);
+	commit(w, 1, 10);
+	step(w);
 	end(w, 0, 1);
-	assert_int_equal(stats(w, 0).pending, 0);
+	marked = complete_offset(w, 1);
 	run_for(w, CHECK_MS);
-	assert_int_equal(redis_version(w, 1), 1);
+	assert_int_equal(redis_version(w, 37), 1);
+	assert_int_equal(stats(w, 0).pending, 0);
+	assert_int_equal(complete_offset(w, 1), marked); /* is not ours to write */
 	begin(w, 0, 1);
 	run_for(w, CHECK_MS);
 	assert_complete(w, 1);
+}
+
+static void test_waiting_of_an_ended_partition_is_dropped_first_without_a_rebuild(void **state)
+{
+	struct world *w = *state;
+
+	w->config.pending_max = 50;
+	crash(w, 0);
+	start(w, 0);
+	begin(w, 0, 2);
+	settle(w, 1);
+	snapshot_memory_faults(w->server)->unreachable = true;
+	commit(w, 1, 40);
+	end(w, 0, 1);
+	commit(w, 2, 20);
+	assert_int_equal(stats(w, 0).pending, 20);
+	assert_int_equal(stats(w, 0).rebuilding, 0);
+	begin(w, 0, 1); /* and the next owner has it from the database */
+	snapshot_memory_faults(w->server)->unreachable = false;
+	run_for(w, 3 * CHECK_MS);
+	assert_complete(w, 1);
+	assert_complete(w, 2);
 }
 
 /* The slice that is out when a partition ends says nothing about the partition that begins anew. */
@@ -1552,7 +1580,8 @@ int main(void)
 		TEST(test_first_owner_ever_writes_all),
 		TEST(test_too_many_to_list_writes_all),
 		TEST(test_server_that_once_held_a_copy_is_not_trusted),
-		TEST(test_end_drops_what_waits),
+		TEST(test_what_waits_is_written_after_the_end),
+		TEST(test_waiting_of_an_ended_partition_is_dropped_first_without_a_rebuild),
 		TEST(test_answer_for_an_ended_partition_means_nothing),
 		TEST(test_begin_reads_the_marker_at_once),
 		TEST(test_partition_begins_anew_during_a_call),

@@ -98,6 +98,18 @@ static int64_t wait_for(struct fixture *f, int32_t partition, int64_t offset)
 	return now_ms() - begin_ms;
 }
 
+static void wait_for_rebuilds(struct fixture *f)
+{
+	int64_t begin_ms = now_ms();
+	struct publisher_stats stats;
+
+	do {
+		sleep_ms(1);
+		publisher_stats(f->pub, &stats);
+		assert_true(now_ms() - begin_ms < 20000);
+	} while (stats.rebuilds < PARTITIONS || stats.rebuilding);
+}
+
 static void test_offers_are_published_at_once(void **state)
 {
 	struct fixture *f = *state;
@@ -117,10 +129,11 @@ static void test_stop_finishes_what_waits(void **state)
 	struct fixture *f = *state;
 	int64_t begin_ms;
 
+	publisher_thread_start(f->thread, f->pub);
 	begin_all(f);
+	wait_for_rebuilds(f); /* of a Redis that was never seen before */
 	for (int64_t account_id = 1; account_id <= 5000; account_id++)
 		commit(f, account_id, account_id);
-	publisher_thread_start(f->thread, f->pub);
 	begin_ms = now_ms();
 	assert_true(publisher_thread_stop(f->thread, LONG_MS));
 	assert_true(now_ms() - begin_ms < LONG_MS / 2);
