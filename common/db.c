@@ -343,6 +343,11 @@ static enum db_result open_connection(struct db *db, const char *purpose, struct
 		    options->password, options->database[0] ? options->database : NULL,
 		    (unsigned)options->port, local ? options->socket : NULL, CLIENT_FOUND_ROWS))
 		return failed(db, purpose, err);
+	if (options->tls_ca[0] && !mysql_get_ssl_cipher(db->mysql)) /* Connector/C lets it pass */
+		return refuse(db, err,
+			"%s: the server does not offer TLS; set it up there, or leave mysql.tls_ca "
+			"empty",
+			purpose);
 	set_keepalive(db);
 	return DB_OK;
 }

@@ -32,8 +32,8 @@
 	"INDEX, REFERENCES, CREATE VIEW, SHOW VIEW, TRIGGER ON its database"
 #define LOGIN "check mysql.user and the password (LEDGERD_MYSQL_PASSWORD or mysql.password_file)"
 #define PLUGIN                                                                                     \
-	"the account's authentication plugin is not known here: use caching_sha2_password, "       \
-	"mysql_native_password or ed25519"
+	"the client library does not know the account's authentication plugin: give mysql.user "   \
+	"another, caching_sha2_password on MySQL, mysql_native_password on MariaDB"
 #define TLS  "check mysql.tls_ca and mysql.tls_verify, and the server's certificate; " RECONNECT
 #define DATA "the row does not fit its table: a bug, or the table was altered; compare it with sql/"
 #define BUG  "this is a bug: report it with the message"

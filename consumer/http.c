@@ -1,10 +1,9 @@
 /*
- * See http.h.  libmicrohttpd does the protocol: two threads share the listening socket, and each
- * polls its own connections, so that nobody waits for a slow client.  Not epoll: there, a client
- * that closes together with its request is not noticed in 0.9.75.
+ * See http.h.  libmicrohttpd does the protocol: one thread listens, and each connection has a
+ * thread for as long as it lasts, so that nobody waits for a slow client or a slow answer.
  *
- * libmicrohttpd's own timeout begins again with every byte.  So a third thread, the guard, looks at
- * the connections twice a second and shuts down those that have not completed a request for too
+ * libmicrohttpd's own timeout begins again with every byte.  So one more thread, the guard, looks
+ * at the connections twice a second and shuts down those that have not completed a request for too
  * long. It works on a duplicate of each socket, which is ours until we close it: a number that was
  * closed and given to somebody else, a database connection perhaps, is never shut down by mistake.
  */
@@ -27,7 +26,6 @@
 #include "log.h"
 #include "mem.h"
 
-#define THREADS         2
 #define BACKLOG         128
 #define GUARD_EVERY_MS  500
 #define PLAIN_TEXT      "text/plain; charset=utf-8"
@@ -392,7 +390,6 @@ static struct MHD_Daemon *start_daemon(struct http *http, int listener)
 		{MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)on_log, NULL},
 		{MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)on_escapes, NULL},
 		{MHD_OPTION_LISTEN_SOCKET, listener, NULL},
-		{MHD_OPTION_THREAD_POOL_SIZE, THREADS, NULL},
 		{MHD_OPTION_CONNECTION_LIMIT, HTTP_CONNECTIONS_MAX, NULL},
 		{MHD_OPTION_CONNECTION_MEMORY_LIMIT, HTTP_HEADERS_MAX, NULL},
 		{MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)on_connection, http},
@@ -400,8 +397,9 @@ static struct MHD_Daemon *start_daemon(struct http *http, int listener)
 		{MHD_OPTION_END, 0, NULL},
 	};
 
-	return MHD_start_daemon(MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-		on_request, http, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+	return MHD_start_daemon(
+		MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_ERROR_LOG, 0,
+		NULL, NULL, on_request, http, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
 }
 
 int http_create(const struct http_config *config, struct http **ret_http, struct error *err)

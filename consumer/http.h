@@ -1,10 +1,10 @@
 /*
  * A small HTTP server for machines that look in: Prometheus, Kubernetes' probes, curl.
  *
- * It answers GET and HEAD on a fixed table of paths, and knows nothing of what they mean.  Whatever
- * a client does, it can hold at most one of HTTP_CONNECTIONS_MAX connections for HTTP_PATIENCE_MS
- * at a time: there is no upload, headers are limited, and a request that is not read and answered
- * within that time is cut off, however busily its bytes trickle.
+ * It answers GET and HEAD on a fixed table of paths, and knows nothing of what they mean.  Nobody
+ * waits for another's request or answer.  There is no upload, headers are limited, at most
+ * HTTP_CONNECTIONS_MAX connections are open, and one whose request is not read and answered within
+ * HTTP_PATIENCE_MS is cut off, however busily its bytes trickle.
  *
  * No passwords, no TLS: it is to listen where only those who may look can reach it.
  */
@@ -29,8 +29,8 @@ struct http_response {
 };
 
 /*
- * Called for each request, by one of two threads, both at the same time if need be.  It must not
- * wait for anything that may hang: while two of them wait, nobody gets an answer.
+ * Called for each request, by the connection's own thread: several at once.  While it waits for
+ * something, only its own client waits; http_destroy waits for it, too.
  */
 struct http_route {
 	const char *path; /* "/metrics"; a query is not part of it */

@@ -13,9 +13,10 @@
 
 #include "mem.h"
 
-#define NUMBER_BITS  27
-#define NUMBER_MASK  ((UINT32_C(1) << NUMBER_BITS) - 1)
-#define CAPACITY_MIN ((size_t)16)
+#define NUMBER_BITS       27
+#define NUMBER_MASK       ((UINT32_C(1) << NUMBER_BITS) - 1)
+#define CAPACITY_MIN      ((size_t)16)
+#define PREFETCH_DISTANCE 8
 
 static uint64_t mix(uint64_t x)
 {
@@ -85,6 +86,12 @@ static void write_word(uint32_t *word, uint64_t hash, size_t number)
 	*word = (uint32_t)hash << NUMBER_BITS | (uint32_t)(number + 1);
 }
 
+void image_map_prefetch(const struct image_map *map, struct balance_key key)
+{
+	if (map->capacity)
+		__builtin_prefetch(&map->index[home_of(map, key_hash(map, key))]);
+}
+
 void image_map_reserve(struct image_map *map, size_t count)
 {
 	assert(count <= IMAGE_MAP_COUNT_MAX);
@@ -97,14 +104,10 @@ void image_map_reserve(struct image_map *map, size_t count)
 	for (size_t i = 0; i < map->count; i++) {
 		uint64_t hash = key_hash(map, map->images[i].key);
 
+		if (i + PREFETCH_DISTANCE < map->count)
+			image_map_prefetch(map, map->images[i + PREFETCH_DISTANCE].key);
 		write_word(find_word(map, map->images[i].key, hash), hash, i);
 	}
-}
-
-void image_map_prefetch(const struct image_map *map, struct balance_key key)
-{
-	if (map->capacity)
-		__builtin_prefetch(&map->index[home_of(map, key_hash(map, key))]);
 }
 
 static void make_room(struct image_map *map)

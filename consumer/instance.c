@@ -67,7 +67,7 @@ static void acquired(void *context, int32_t partition, int64_t epoch)
 	config.partition.epoch = epoch;
 	config.partition.seed ^= (uint64_t)epoch;
 	gauge_set(&edges->metrics[partition].epoch, epoch);
-	gauge_set(&edges->metrics[partition].state, PARTITION_ACQUIRING);
+	partition_metrics_enter(&edges->metrics[partition], PARTITION_ACQUIRING);
 	set_worker(instance, partition, worker_start(&config, &worker_edges));
 }
 

@@ -539,6 +539,7 @@ rd_kafka_t *kafka_client_asker(const struct kafka_client *client)
 
 void kafka_client_join(struct kafka_client *client, struct kafka_member *member)
 {
+	kafka_client_opening(client, member);
 	pthread_mutex_lock(&client->lock);
 	member->next = client->members;
 	client->members = member;

@@ -15,6 +15,9 @@ struct command {
 static const struct command commands[] = {
 	{"run", command_run, "consume the topic into the database"},
 	{"migrate", command_migrate, "bring the database's schema up to date"},
+	{"produce", command_produce, "publish events, or make some up"},
+	{"status", command_status, "partitions, owners, offsets, lag"},
+	{"statement", command_statement, "the newest transactions of an account"},
 };
 
 #define COMMAND_COUNT (sizeof commands / sizeof *commands)

@@ -45,7 +45,7 @@
 #define BOUNDS(list, unit)                                                                         \
 	{                                                                                          \
 		.count = (0 list(ONE, 0)), .divisor = (unit),                                      \
-		.upper = {list(UPPER, 0) INT64_MAX, INT64_MAX, INT64_MAX},                         \
+		.upper = {list(UPPER, 0) INT64_MAX, INT64_MAX},                                    \
 		.below = {BELOW_16(list, 0), BELOW_16(list, 16)},                                  \
 	}
 

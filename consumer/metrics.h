@@ -53,7 +53,7 @@ static inline int64_t gauge_read(const gauge *g)
 
 #define HISTOGRAM_BUCKETS_MAX 24
 #define HISTOGRAM_OCTAVES     32 /* bounds are below 2^31 */
-#define HISTOGRAM_OCTAVE_MAX  3  /* bounds from one power of two to before the next, at most */
+#define HISTOGRAM_OCTAVE_MAX  2  /* bounds from one power of two to before the next, at most */
 
 /* Upper bounds of a family's buckets, in the unit that is observed. */
 struct histogram_bounds {
@@ -82,7 +82,7 @@ static inline int histogram_bucket(const struct histogram_bounds *bounds, int64_
 	int i = bounds->below[octave < HISTOGRAM_OCTAVES ? octave : HISTOGRAM_OCTAVES - 1];
 	const int64_t *upper = &bounds->upper[i];
 
-	return i + (value > upper[0]) + (value > upper[1]) + (value > upper[2]);
+	return i + (value > upper[0]) + (value > upper[1]);
 }
 
 /* `count` observations of one value.  Below 0 (a producer's clock is ahead) counts as 0. */

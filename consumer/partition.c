@@ -101,7 +101,7 @@ void partition_set_state(struct partition *p, enum partition_state state, const 
 
 	assert(partition_state_allowed(from, state));
 	p->state = state;
-	gauge_set(&p->edges.metrics->state, state);
+	partition_metrics_enter(p->edges.metrics, state);
 	p->edges.on_state(p->edges.context, p->config.partition, from, state, reason);
 }
 

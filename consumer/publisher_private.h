@@ -4,8 +4,8 @@
  *
  * The lock guards what the first part of struct publisher names; it is never held during a call to
  * Redis or the database.  What is in flight meanwhile remembers the generation of its partition: if
- * it is another one afterwards, the partition has ended, begun anew or been dropped, and the answer
- * means nothing to it.
+ * it is another one afterwards, the partition has begun anew or been dropped, and the answer means
+ * nothing to it.
  */
 #ifndef CONSUMER_PUBLISHER_PRIVATE_H
 #define CONSUMER_PUBLISHER_PRIVATE_H
@@ -21,7 +21,7 @@
  *
  * From each but IDLE to WANTED when something was lost, and to IDLE when the partition ends. */
 enum sync {
-	SYNC_IDLE = 0,  /* not ours */
+	SYNC_IDLE = 0,  /* not ours; what waits is written, but counts for nothing */
 	SYNC_UNCHECKED, /* complete if the marker says so, which was not read yet */
 	SYNC_COMPLETE,
 	SYNC_WANTED,   /* to be rebuilt; offers are not kept, as the scan will see them */

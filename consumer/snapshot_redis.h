@@ -1,11 +1,33 @@
-/* PLACEHOLDER so that the tree configures; `redis` replaces this file. */
+/*
+ * Redis over hiredis: the snapshot that the daemon uses.
+ *
+ * One blocking connection with timeouts.  Balances go by EVALSHA of lua/publish.lua,
+ * redis.keys_per_call keys a call, redis.calls_in_flight calls ahead of the answers; a server that
+ * has forgotten the script is given it again, and the images are sent again.  Markers live at
+ * `ledgerd:<ledger.name>:complete:<partition>` (lua/README.md).
+ *
+ * Errors are negative errno codes; their messages name the server and the remedy.  No TLS (hiredis
+ * 0.14 has none) and no Redis Cluster.  The process must ignore SIGPIPE.
+ */
 #ifndef CONSUMER_SNAPSHOT_REDIS_H
 #define CONSUMER_SNAPSHOT_REDIS_H
 
 #include "config.h"
 #include "snapshot.h"
 
-/* cfg outlives it; host, port, user, password, keys_per_call, calls_in_flight, ledger.name. */
+#define SNAPSHOT_REDIS_TIMEOUT_MS 5000 /* to connect, and for an answer */
+
+/* For cfg's `redis` and ledger.name; cfg outlives it.  Does not connect yet. */
 struct snapshot *snapshot_redis_create(const struct config *cfg);
+
+/* Bytes that it takes at most, for the memory that is printed at start. */
+size_t snapshot_redis_bytes_max(const struct config *cfg);
+
+/*
+ * For check-config, on a connected snapshot of snapshot_redis_create: whether the server is one
+ * that balances may be published to.  -EINVAL with the remedy if it is too old, a replica, in
+ * cluster mode, or evicts keys.
+ */
+int snapshot_redis_check(struct snapshot *s, struct error *err);
 
 #endif

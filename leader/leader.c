@@ -353,7 +353,7 @@ static int step_scan(struct leader *leader, int64_t now_ms, struct error *err)
 	make_plan(leader);
 	if (leader->self == LEASE_NOBODY)
 		leader->renew_ms = now_ms; /* not announced, or forgotten by a fail-over */
-	else if (!atomic_load(&leader->stopping))
+	else
 		give_up_surplus(leader);
 	return 0;
 }

@@ -230,7 +230,7 @@ static enum db_result announce(struct db *db, const char *consumer_id, bool all,
 	return result;
 }
 
-/* All in one statement, each row by its primary key: another's row is not waited for. */
+/* All in one statement.  READ COMMITTED: a row that another has locked is not waited for. */
 static enum db_result extend(struct db *db, int64_t ttl_ms, const struct lease_renewal *renewals,
 	size_t count, struct error *err)
 {
@@ -239,8 +239,7 @@ static enum db_result extend(struct db *db, int64_t ttl_ms, const struct lease_r
 
 	sql_init(&q);
 	sql_build(&q,
-		"UPDATE leader_locks FORCE INDEX (PRIMARY) SET expires_at = " NOW
-		" + INTERVAL ? MICROSECOND WHERE ",
+		"UPDATE leader_locks SET expires_at = " NOW " + INTERVAL ? MICROSECOND WHERE ",
 		&SQL_INT(ttl_ms * 1000), 1);
 	for (size_t i = 0; i < count; i++) {
 		struct sql_value values[] = {

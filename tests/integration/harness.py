@@ -5,6 +5,7 @@ The clients here (kafka-python, PyMySQL, redis-py) share no code with ledgerd.
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -48,6 +49,23 @@ def event(transaction_id, account, type="DEPOSIT", amount="1", currency="USDT", 
     """A balance event as bytes."""
     return json.dumps({"transaction_id": transaction_id, "account_id": account,
                        "currency": currency, "type": type, "amount": amount, **more}).encode()
+
+
+def random_events(count, seed=1, accounts=200, prefix="r"):
+    """Events of every kind on a few accounts, refusals, duplicates and conflicts among them."""
+    chance = random.Random(seed)
+    events = []
+    for number in range(count):
+        if events and chance.random() < 0.03:
+            events.append(chance.choice(events[-500:]))
+            continue
+        kind = chance.choice(["DEPOSIT", "DEPOSIT", "DEPOSIT", "WITHDRAW", "FREEZE", "UNFREEZE",
+                              "SETTLE"])
+        amount = f"{chance.randrange(1, 10_000)}.{chance.randrange(100):02}"
+        events.append(event(f"{prefix}-{number}" if chance.random() > 0.002 else f"{prefix}-0",
+                            chance.randrange(1, accounts + 1), kind, amount,
+                            chance.choice(["USDT", "BTC"])))
+    return events
 
 
 class Instance:

@@ -20,6 +20,7 @@ struct world {
 	rd_kafka_mock_cluster_t *cluster;
 	struct config cfg;
 	struct kafka_client *client;
+	struct topic *t; /* of the test, destroyed behind it */
 };
 
 static int setup(void **state)
@@ -39,10 +40,24 @@ static int setup(void **state)
 	return 0;
 }
 
+static struct topic *make_topic(struct world *w, int32_t partition)
+{
+	w->t = topic_kafka_create(w->client, partition);
+	return w->t;
+}
+
+static void drop_topic(struct world *w)
+{
+	if (w->t)
+		w->t->ops->destroy(w->t);
+	w->t = NULL;
+}
+
 static int teardown(void **state)
 {
 	struct world *w = *state;
 
+	drop_topic(w);
 	assert_int_equal(kafka_client_strays(w->client), 0);
 	assert_false(kafka_client_failed(w->client, NULL));
 	kafka_client_destroy(w->client);
@@ -56,7 +71,7 @@ static int teardown(void **state)
 static void reads_to_the_end_and_on(void **state)
 {
 	struct world *w = *state;
-	struct topic *t = topic_kafka_create(w->client, 2);
+	struct topic *t = make_topic(w, 2);
 	struct topic_item item;
 
 	fixture_fill(w->producer, TOPIC, 2, 0, 500);
@@ -70,27 +85,25 @@ static void reads_to_the_end_and_on(void **state)
 	item = fixture_read(t, 2, 500);
 	assert_int_equal(item.kind, TOPIC_END);
 	assert_int_equal(item.end_offset, 510);
-	t->ops->destroy(t);
 }
 
 static void an_empty_partition_has_an_end(void **state)
 {
 	struct world *w = *state;
-	struct topic *t = topic_kafka_create(w->client, 0);
+	struct topic *t = make_topic(w, 0);
 	struct topic_item item;
 
 	fixture_open(t, 0);
 	item = fixture_read(t, 0, 0);
 	assert_int_equal(item.kind, TOPIC_END);
 	assert_int_equal(item.end_offset, 0);
-	t->ops->destroy(t);
 }
 
 /* What is fetched ahead for one open must never be seen by the next. */
 static void every_open_begins_where_it_was_asked_to(void **state)
 {
 	struct world *w = *state;
-	struct topic *t = topic_kafka_create(w->client, 1);
+	struct topic *t = make_topic(w, 1);
 	struct topic_item items[ITEMS];
 	uint64_t random = 88172645463325252ULL;
 
@@ -121,13 +134,12 @@ static void every_open_begins_where_it_was_asked_to(void **state)
 		if (round % 3 == 0)
 			t->ops->close(t);
 	}
-	t->ops->destroy(t);
 }
 
 static void messages_stay_until_the_next_poll(void **state)
 {
 	struct world *w = *state;
-	struct topic *t = topic_kafka_create(w->client, 3);
+	struct topic *t = make_topic(w, 3);
 	struct topic_item items[ITEMS];
 	size_t count;
 
@@ -138,13 +150,12 @@ static void messages_stay_until_the_next_poll(void **state)
 	assert_int_not_equal(count, 0);
 	for (size_t i = 0; i < count; i++)
 		fixture_check(&items[i].message, 3, (int64_t)i);
-	t->ops->destroy(t);
 }
 
 static void keys_and_values_may_be_absent_or_empty(void **state)
 {
 	struct world *w = *state;
-	struct topic *t = topic_kafka_create(w->client, 4);
+	struct topic *t = make_topic(w, 4);
 	struct topic_item items[2];
 	char empty[1] = "";
 	size_t count = 0;
@@ -165,7 +176,6 @@ static void keys_and_values_may_be_absent_or_empty(void **state)
 	assert_non_null(items[1].message.value);
 	assert_int_equal(items[1].message.key_length, 0);
 	assert_int_equal(items[1].message.value_length, 0);
-	t->ops->destroy(t);
 }
 
 static void headers_are_json(void **state)
@@ -173,7 +183,7 @@ static void headers_are_json(void **state)
 	static const char expected[] = "[[\"trace\",\"a\\\"b\"],[\"none\",null],[\"raw\",{"
 				       "\"base64\":\"/wA=\"}],[\"trace\",\"\"]]";
 	struct world *w = *state;
-	struct topic *t = topic_kafka_create(w->client, 5);
+	struct topic *t = make_topic(w, 5);
 	struct topic_item items[1];
 
 	rd_kafka_producev(w->producer, RD_KAFKA_V_TOPIC(TOPIC), RD_KAFKA_V_PARTITION(5),
@@ -185,7 +195,6 @@ static void headers_are_json(void **state)
 	assert_int_equal(fixture_poll(t, items, 1), 1);
 	assert_int_equal(items[0].message.headers_length, sizeof(expected) - 1);
 	assert_memory_equal(items[0].message.headers, expected, sizeof(expected) - 1);
-	t->ops->destroy(t);
 }
 
 /* Out of range and gone. */
@@ -193,7 +202,7 @@ static void headers_are_json(void **state)
 static void too_high_an_offset_is_out_of_range(void **state)
 {
 	struct world *w = *state;
-	struct topic *t = topic_kafka_create(w->client, 6);
+	struct topic *t = make_topic(w, 6);
 	struct topic_item items[ITEMS];
 
 	fixture_fill(w->producer, TOPIC, 6, 0, 10);
@@ -209,13 +218,12 @@ static void too_high_an_offset_is_out_of_range(void **state)
 	items[0] = fixture_read(t, 6, 11);
 	assert_int_equal(items[0].kind, TOPIC_END);
 	assert_int_equal(items[0].end_offset, 20);
-	t->ops->destroy(t);
 }
 
 static void a_partition_that_is_none_is_gone(void **state)
 {
 	struct world *w = *state;
-	struct topic *t = topic_kafka_create(w->client, 99);
+	struct topic *t = make_topic(w, 99);
 	struct topic_item items[ITEMS];
 	int64_t low, high;
 	struct error err;
@@ -225,7 +233,6 @@ static void a_partition_that_is_none_is_gone(void **state)
 	assert_int_equal(items[0].kind, TOPIC_GONE);
 	assert_int_equal(t->ops->watermarks(t, &low, &high, &err), -ENOENT);
 	assert_int_equal(t->ops->high_watermark(t), -1);
-	t->ops->destroy(t);
 }
 
 /* Wakes. */
@@ -233,7 +240,7 @@ static void a_partition_that_is_none_is_gone(void **state)
 static void a_wake_before_the_poll_ends_it(void **state)
 {
 	struct world *w = *state;
-	struct topic *t = topic_kafka_create(w->client, 7);
+	struct topic *t = make_topic(w, 7);
 	struct topic_item items[ITEMS];
 	int64_t begin_ms;
 
@@ -246,7 +253,6 @@ static void a_wake_before_the_poll_ends_it(void **state)
 		assert_int_equal(t->ops->poll(t, 5000, items, ITEMS), 0);
 		assert_true(fixture_now_ms() - begin_ms < 2000);
 	}
-	t->ops->destroy(t);
 }
 
 struct pong {
@@ -271,7 +277,7 @@ static void *serve_pings(void *context)
 static void wakes_from_another_thread_are_not_lost(void **state)
 {
 	struct world *w = *state;
-	struct pong p = {.t = topic_kafka_create(w->client, 8), .rounds = 3000};
+	struct pong p = {.t = make_topic(w, 8), .rounds = 3000};
 	pthread_t thread;
 	int64_t begin_ms;
 
@@ -289,13 +295,12 @@ static void wakes_from_another_thread_are_not_lost(void **state)
 	}
 	pthread_join(thread, NULL);
 	assert_true(fixture_now_ms() - begin_ms < 25000);
-	p.t->ops->destroy(p.t);
 }
 
 static void a_poll_without_a_wake_waits_its_time(void **state)
 {
 	struct world *w = *state;
-	struct topic *t = topic_kafka_create(w->client, 7);
+	struct topic *t = make_topic(w, 7);
 	struct topic_item items[ITEMS];
 	int64_t begin_ms;
 
@@ -304,7 +309,6 @@ static void a_poll_without_a_wake_waits_its_time(void **state)
 	begin_ms = fixture_now_ms();
 	assert_int_equal(t->ops->poll(t, 300, items, ITEMS), 0);
 	assert_in_range(fixture_now_ms() - begin_ms, 290, 2000);
-	t->ops->destroy(t);
 }
 
 /* Many partitions, each in a thread of its own, opened and closed beside each other. */
@@ -356,7 +360,7 @@ static void many_partitions_do_not_mix(void **state)
 static void a_new_leader_neither_loses_nor_repeats(void **state)
 {
 	struct world *w = *state;
-	struct topic *t = topic_kafka_create(w->client, 9);
+	struct topic *t = make_topic(w, 9);
 	struct topic_item item;
 
 	fixture_fill(w->producer, TOPIC, 9, 0, 100);
@@ -370,14 +374,13 @@ static void a_new_leader_neither_loses_nor_repeats(void **state)
 		while (item.kind == TOPIC_END && item.end_offset < i * 100 + 100);
 		assert_int_equal(item.kind, TOPIC_END);
 	}
-	t->ops->destroy(t);
 }
 
 /* An error that librdkafka hands over may have passed something over: read on from what is due. */
 static void after_an_error_it_reads_on_from_what_is_due(void **state)
 {
 	struct world *w = *state;
-	struct topic *t = topic_kafka_create(w->client, 10);
+	struct topic *t = make_topic(w, 10);
 	struct topic_item item;
 
 	fixture_fill(w->producer, TOPIC, 10, 0, 100);
@@ -387,13 +390,12 @@ static void after_an_error_it_reads_on_from_what_is_due(void **state)
 	item = fixture_read(t, 10, 40);
 	assert_int_equal(item.kind, TOPIC_END);
 	assert_int_equal(item.end_offset, 100);
-	t->ops->destroy(t);
 }
 
 static void brokers_that_are_away_are_waited_for(void **state)
 {
 	struct world *w = *state;
-	struct topic *t = topic_kafka_create(w->client, 11);
+	struct topic *t = make_topic(w, 11);
 	struct topic_item items[ITEMS];
 	struct topic_layout layout;
 	struct error err;
@@ -412,7 +414,6 @@ static void brokers_that_are_away_are_waited_for(void **state)
 	for (int32_t broker = 1; broker <= BROKERS; broker++)
 		rd_kafka_mock_broker_set_up(w->cluster, broker);
 	assert_int_equal(fixture_read(t, 11, 50).kind, TOPIC_END);
-	t->ops->destroy(t);
 }
 
 /* Questions. */
@@ -431,7 +432,7 @@ static void the_layout_is_kafkas(void **state)
 static void watermarks_are_the_logs_ends(void **state)
 {
 	struct world *w = *state;
-	struct topic *t = topic_kafka_create(w->client, 3);
+	struct topic *t = make_topic(w, 3);
 	int64_t low, high;
 	struct error err;
 
@@ -439,7 +440,6 @@ static void watermarks_are_the_logs_ends(void **state)
 	assert_int_equal(t->ops->watermarks(t, &low, &high, &err), 0);
 	assert_int_equal(low, 0);
 	assert_int_equal(high, 77);
-	t->ops->destroy(t);
 }
 
 /* Offsets for Kafka's own tools. */
@@ -468,7 +468,7 @@ static int64_t committed(struct world *w, int32_t partition)
 static void mirrored_offsets_are_committed(void **state)
 {
 	struct world *w = *state;
-	struct topic *t = topic_kafka_create(w->client, 3);
+	struct topic *t = make_topic(w, 3);
 	int64_t until_ms = fixture_now_ms() + WAIT_MS;
 
 	for (int64_t offset = 1; offset <= 100; offset++)
@@ -476,22 +476,21 @@ static void mirrored_offsets_are_committed(void **state)
 	while (committed(w, 3) != 100 && fixture_now_ms() < until_ms)
 		usleep(200000);
 	assert_int_equal(committed(w, 3), 100);
-	t->ops->destroy(t);
 }
 
 /* Also when the end comes before the next commit is due. */
 static void the_last_offsets_are_committed_at_the_end(void **state)
 {
 	struct world *w = *state;
-	struct topic *t = topic_kafka_create(w->client, 3);
+	struct topic *t = make_topic(w, 3);
 	struct error err;
 
 	t->ops->mirror(t, 5);
-	t->ops->destroy(t);
+	drop_topic(w);
 	usleep(1500000);
-	t = topic_kafka_create(w->client, 3);
+	t = make_topic(w, 3);
 	t->ops->mirror(t, 6);
-	t->ops->destroy(t);
+	drop_topic(w);
 	kafka_client_destroy(w->client);
 	assert_int_equal(committed(w, 3), 6);
 	assert_int_equal(kafka_client_create(&w->cfg, &w->client, &err), 0);
@@ -501,7 +500,7 @@ static void the_last_offsets_are_committed_at_the_end(void **state)
 static void a_coordinator_that_fails_holds_up_nothing(void **state)
 {
 	struct world *w = *state;
-	struct topic *t = topic_kafka_create(w->client, 1);
+	struct topic *t = make_topic(w, 1);
 	int64_t begin_ms = fixture_now_ms();
 	rd_kafka_resp_err_t errors[200];
 
@@ -518,7 +517,6 @@ static void a_coordinator_that_fails_holds_up_nothing(void **state)
 		usleep(100000);
 	}
 	assert_true(fixture_now_ms() - begin_ms < 15000);
-	t->ops->destroy(t);
 	rd_kafka_mock_clear_request_errors(w->cluster, 8);
 	rd_kafka_mock_clear_request_errors(w->cluster, 10);
 }
@@ -542,7 +540,7 @@ static void a_wrong_property_is_named(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(reads_to_the_end_and_on),
@@ -569,5 +567,7 @@ int main(void)
 	};
 
 	fixture_quiet();
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

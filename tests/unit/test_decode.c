@@ -143,6 +143,7 @@ static void test_required_fields(void **state)
 	assert_refused(WITH_COIN("\"Currency\":\"USDT\""), "currency is missing");
 	assert_refused(WITH_COIN("\"currency \":\"USDT\""), "currency is missing");
 	assert_refused(WITH_COIN("\"currency\\u0000\":\"USDT\""), "currency is missing");
+	assert_refused(WITH_COIN("\"\\u0163urrency\":\"USDT\""), "currency is missing");
 	assert_refused(WITH_COIN("\"curr\xc3\xa9nc\":\"USDT\""), "currency is missing");
 	assert_refused(WITH("\"x\":{" COIN "}") "x", "follows");
 	assert_refused(WITH_COIN("\"x\":{" COIN "}"), "currency is missing"); /* only at the top */
@@ -200,6 +201,8 @@ static void test_transaction_id(void **state)
 	assert_refused(WITH_ID("\"transaction_id\":\"\xc3\xa9\""), "transaction_id: expected");
 	assert_refused(WITH_ID("\"transaction_id\":\"\\u00e9\""), "transaction_id: expected");
 	assert_refused(WITH_ID("\"transaction_id\":\"\\ud800\""), "transaction_id: expected");
+	assert_refused(WITH_ID("\"transaction_id\":\"\\u0161\""), "transaction_id: expected");
+	assert_refused(WITH_ID("\"transaction_id\":\"\\u6161\""), "transaction_id: expected");
 	assert_refused(WITH_ID("\"transaction_id\":\"a\\u0000\""), "transaction_id: expected");
 	assert_refused(WITH_ID("\"transaction_id\":\"a\\n\""), "transaction_id: expected");
 }
@@ -431,10 +434,10 @@ static void test_other_members(void **state)
 		"- 1", "'a'", "a", "\"", "\"a", "\"\\", "\"\\x\"", "\"\\u12\"", "\"\\u12G4\"",
 		"\"\\u\"", "\"\\U0041\"", "\"\\0\"", "\"\\'\"", "\"\\ud83\"", "\"a\nb\"",
 		"\"a\tb\"", "\"\x01\"", "\"\x1f\"", "[", "]", "{", "[1", "[1,", "[1,]", "[,1]",
-		"[1 2]", "[1}", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}", "{1:1}", "{\"a\":1]",
-		"{\"a\" 1}", "{\"a\":1 \"b\":2}", "{,}", "[}", "{]", "[[]", "[]]", "{}}", "1 2",
-		"\"a\" \"b\"", "/* */ 1", "1 // one", "true false", "[1]]", "{\"a\":1}}", "tru",
-		"t", "nullx", "12a", "[1e]", "[-]"};
+		"[1 2]", "[1}", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}", "{\"a\";1}",
+		"{\"a\"=1}", "{1:1}", "{\"a\":1]", "{\"a\" 1}", "{\"a\":1 \"b\":2}", "{,}", "[}",
+		"{]", "[[]", "[]]", "{}}", "1 2", "\"a\" \"b\"", "/* */ 1", "1 // one",
+		"true false", "[1]]", "{\"a\":1}}", "tru", "t", "nullx", "12a", "[1e]", "[-]"};
 	char json[512];
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
@@ -448,6 +451,22 @@ static void test_other_members(void **state)
 		assert_refused(json, "not valid JSON");
 		snprintf(json, sizeof(json), "{\"x\": %s ,%s", bad[i], &WITH(TS)[1]);
 		assert_refused(json, "not valid JSON");
+	}
+}
+
+/* Of all that may follow a backslash, eight characters and u do. */
+static void test_escapes(void **state)
+{
+	for (int c = 0; c < 256; c++) {
+		static const char value[] = WITH("\"x\":\"\\?\"");
+		char json[sizeof(value)];
+		struct event event;
+		const char *detail;
+
+		memcpy(json, value, sizeof(value));
+		*strchr(json, '?') = (char)c;
+		assert_int_equal(decode_copy(json, sizeof(json) - 1, &event, &detail) == DEAD_NONE,
+			c && strchr("\"\\/bfnrt", c) != NULL);
 	}
 }
 
@@ -534,6 +553,18 @@ static void test_containers(void **state)
 	}
 }
 
+/* Cut anywhere, it is refused, and nothing behind the cut is looked at. */
+static void test_cut_values(void **state)
+{
+	static const char value[] = WITH(
+		"\"\xc3\xa9\\u00e9\\n\xe1\x80\x80\":\"\xf0\x9f\x98\x80\",\"y\":"
+		"[true,false,null,-1.5e+3,{\"z\":\"\\\"\"}],\"ts\":5");
+
+	assert_decodes(value);
+	for (size_t length = 0; length < sizeof(value) - 1; length++)
+		assert_refused_bytes(value, length, "");
+}
+
 static void test_whole_value(void **state)
 {
 	static const char *const bad[] = {"", " ", "null", "[]", "\"a\"", "1", "{", "}", "{\"",
@@ -547,8 +578,6 @@ static void test_whole_value(void **state)
 	for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
 		assert_refused(bad[i], "");
 	assert_decodes(event);
-	for (size_t length = 0; length < sizeof(event) - 1; length++) /* cut anywhere */
-		assert_refused_bytes(event, length, "");
 	assert_refused_bytes(event, sizeof(event), "follows"); /* its NUL */
 	assert_refused(WITH(TS) ",", "follows");
 	assert_refused(WITH(TS) " {}", "follows");
@@ -648,9 +677,11 @@ int main(void)
 		cmocka_unit_test(test_ts),
 		cmocka_unit_test(test_ts_defaults_to_the_timestamp),
 		cmocka_unit_test(test_other_members),
+		cmocka_unit_test(test_escapes),
 		cmocka_unit_test(test_utf8),
 		cmocka_unit_test(test_depth),
 		cmocka_unit_test(test_containers),
+		cmocka_unit_test(test_cut_values),
 		cmocka_unit_test(test_whole_value),
 		cmocka_unit_test(test_length),
 		cmocka_unit_test(test_null_value),

@@ -294,6 +294,26 @@ static void test_dead_letters(void **state)
 	rows_finish(&rows);
 }
 
+/* Again the bytes themselves: four of them have an escape. */
+static void test_text_of_a_dead_letter(void **state)
+{
+	static const char value[] = "a\0b\tc\nd\\e\rf\x1ag'\"\xff";
+	static const char expected[] = "7\t1\tMALFORMED\tts is given twice\t\\N\t"
+				       "a\\0b\\tc\\nd\\\\e\rf\x1ag'\"\xff\t\\N\t"
+				       "2026-01-01 00:00:00.123\t1970-01-01 00:00:00.000\n";
+	struct record record = dead_record(1, NULL, NULL);
+	struct batch b = {.records = &record, .count = 1, .dead_letter_count = 1};
+	struct flush_request request = {.partition = 7, .batch = &b};
+	struct text text;
+
+	record.message.value = value;
+	record.message.value_length = sizeof(value) - 1;
+	text = read_table(&request, STORE_DEAD_LETTERS);
+	assert_int_equal(text.length, sizeof(expected) - 1);
+	assert_memory_equal(text.bytes, expected, text.length);
+	free(text.bytes);
+}
+
 /* Every byte, in every pair with those that are escaped, comes back. */
 static void test_raw_bytes(void **state)
 {
@@ -394,6 +414,7 @@ int main(void)
 		cmocka_unit_test(test_longest_rows),
 		cmocka_unit_test(test_balances),
 		cmocka_unit_test(test_dead_letters),
+		cmocka_unit_test(test_text_of_a_dead_letter),
 		cmocka_unit_test(test_raw_bytes),
 		cmocka_unit_test(test_strange_clock),
 		cmocka_unit_test(test_nothing),

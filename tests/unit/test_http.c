@@ -567,26 +567,30 @@ static void test_full(void **state)
 	http_destroy(http);
 }
 
-/* One answer that takes its time does not keep the others waiting. */
+/* Answers that take their time do not keep the others waiting. */
 static void *ask_held(void *argument)
 {
 	free(ask(argument, GET("/held")));
 	return NULL;
 }
 
-static void test_a_slow_answer_holds_up_nobody(void **state)
+#define HELD 20
+
+static void test_slow_answers_hold_up_nobody(void **state)
 {
 	struct http *http = start("127.0.0.1", 0);
-	pthread_t thread;
+	pthread_t threads[HELD];
 
 	atomic_store(&let_go, false);
-	assert_int_equal(pthread_create(&thread, NULL, ask_held, http), 0);
-	while (atomic_load(&held) == 0)
+	for (int i = 0; i < HELD; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, ask_held, http), 0);
+	while (atomic_load(&held) < HELD)
 		usleep(1000);
 	for (int i = 0; i < 50; i++)
 		assert_quick(http);
 	atomic_store(&let_go, true);
-	pthread_join(thread, NULL);
+	for (int i = 0; i < HELD; i++)
+		pthread_join(threads[i], NULL);
 	http_destroy(http);
 }
 
@@ -793,7 +797,7 @@ int main(void)
 		cmocka_unit_test(test_slow_readers_and_idle_ones),
 		cmocka_unit_test(test_patience_begins_anew_with_each_request),
 		cmocka_unit_test(test_full),
-		cmocka_unit_test(test_a_slow_answer_holds_up_nobody),
+		cmocka_unit_test(test_slow_answers_hold_up_nobody),
 		cmocka_unit_test(test_a_hundred_at_once),
 		cmocka_unit_test(test_no_descriptor_is_left_behind),
 		cmocka_unit_test(test_ends_with_connections_open),

@@ -694,6 +694,22 @@ static void test_a_slow_database_does_not_starve_acquires(void **state)
 	assert_in_range(world_settle(world, 20000), 0, 10000);
 }
 
+/* And all the acquiring does not keep it from seeing that another has come. */
+static void test_acquires_do_not_starve_looks(void **state)
+{
+	struct world *world = *state;
+	struct instance *a;
+
+	world_init(world, 64, 1);
+	a = world_start(world, A, "a", NULL, 0);
+	a->store->on_wait = slow_call;
+	world_run(world, 2000);
+	world_start(world, B, "b", NULL, 0)->store->on_wait = slow_call;
+	world_run(world, 60000);
+	assert_true(world_settled(world));
+	assert_in_range(a->acquired, 32, 40);
+}
+
 static void test_a_halted_partition_is_nobodys_until_resumed(void **state)
 {
 	struct world *world = *state;
@@ -902,6 +918,7 @@ int main(void)
 		story(test_a_lock_that_is_refused_at_once_is_asked_for_calmly),
 		story(test_a_partition_that_cannot_be_acquired_is_not_in_the_way),
 		story(test_a_slow_database_does_not_starve_acquires),
+		story(test_acquires_do_not_starve_looks),
 		story(test_a_halted_partition_is_nobodys_until_resumed),
 		story(test_a_replay_gets_the_partition_it_asks_for),
 		story(test_rows_that_were_deleted_are_made_again),

@@ -152,7 +152,7 @@ static void test_errnos_beyond_the_places_are_others(void **state)
 	assert_int_equal(counter_read(&c.count[METRICS_ERRNOS]), 5 * 2 + 1);
 }
 
-#define ERRNO_ROUNDS 20000
+#define ERRNO_ROUNDS 1000000
 
 static void *add_errnos(void *argument)
 {

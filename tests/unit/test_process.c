@@ -26,11 +26,21 @@ static struct process_stats read_stats(void)
 	return stats;
 }
 
+static int count_fds(void)
+{
+	int count = 0;
+
+	for (int fd = 0; fd < 1000; fd++)
+		count += fcntl(fd, F_GETFD) >= 0;
+	return count;
+}
+
 static void test_counts_file_descriptors(void **state)
 {
 	struct process_stats before = read_stats();
 	int fds[2];
 
+	assert_int_equal(before.open_fds, count_fds());
 	assert_int_equal(pipe(fds), 0);
 	assert_int_equal(read_stats().open_fds, before.open_fds + 2);
 	close(fds[0]);

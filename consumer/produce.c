@@ -1,0 +1,118 @@
+#include "produce.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "kafka.h"
+#include "mem.h"
+#include "murmur2.h"
+
+#define ASK_MS 10000
+#define FULL_WAIT_MS 20     /* while the queue is full */
+#define FINISH_WAIT_MS 100
+#define REPORTS_EVERY 4096  /* messages between two looks at the reports */
+
+struct producer {
+	const struct config *cfg;
+	rd_kafka_t *rk;
+	rd_kafka_topic_t *topic;
+	rd_kafka_queue_t *reports;
+	int32_t partitions;
+	int64_t sent;
+	int64_t acknowledged;
+	rd_kafka_resp_err_t failure; /* of the first message that failed */
+};
+
+int producer_create(const struct config *cfg, struct producer **ret_producer, struct error *err)
+{
+	struct producer *producer = xcalloc(1, sizeof *producer);
+	char cluster_id[KAFKA_CLUSTER_ID_MAX];
+	int rc = kafka_open(cfg, KAFKA_PRODUCER, NULL, &producer->rk, err);
+
+	producer->cfg = cfg;
+	if (rc == 0)
+		rc = kafka_layout(producer->rk, cfg, ASK_MS, &producer->partitions, cluster_id, err);
+	if (rc != 0) {
+		producer_destroy(producer);
+		return rc;
+	}
+	producer->topic = rd_kafka_topic_new(producer->rk, cfg->kafka.topic, NULL);
+	producer->reports = rd_kafka_queue_get_main(producer->rk);
+	*ret_producer = producer;
+	return 0;
+}
+
+void producer_destroy(struct producer *producer)
+{
+	if (producer->reports)
+		rd_kafka_queue_destroy(producer->reports);
+	if (producer->topic)
+		rd_kafka_topic_destroy(producer->topic);
+	kafka_close(producer->rk);
+	free(producer);
+}
+
+/* Delivery reports: one event stands for many messages. */
+static void take_report(struct producer *producer, rd_kafka_event_t *event)
+{
+	const rd_kafka_message_t *message;
+
+	while ((message = rd_kafka_event_message_next(event))) {
+		if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+			producer->acknowledged++;
+		else if (producer->failure == RD_KAFKA_RESP_ERR_NO_ERROR)
+			producer->failure = message->err;
+	}
+}
+
+static void take_reports(struct producer *producer, int timeout_ms)
+{
+	rd_kafka_event_t *event;
+
+	while ((event = rd_kafka_queue_poll(producer->reports, timeout_ms))) {
+		if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR)
+			take_report(producer, event);
+		else if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR)
+			kafka_log_error(producer->rk, event);
+		rd_kafka_event_destroy(event);
+		timeout_ms = 0;
+	}
+}
+
+static int failed(struct producer *producer, struct error *err)
+{
+	return kafka_error(producer->cfg, producer->failure, err, "publishing to %s",
+		producer->cfg->kafka.topic);
+}
+
+int producer_send(struct producer *producer, const char *key, size_t key_length, const char *value,
+	size_t value_length, struct error *err)
+{
+	int32_t partition = key ? murmur2_partition(key, key_length, producer->partitions) : 0;
+
+	while (rd_kafka_produce(producer->topic, partition, RD_KAFKA_MSG_F_COPY, (void *)value,
+		       value_length, key, key_length, NULL) != 0) {
+		rd_kafka_resp_err_t code = rd_kafka_last_error();
+
+		if (code != RD_KAFKA_RESP_ERR__QUEUE_FULL) {
+			producer->failure = code;
+			return failed(producer, err);
+		}
+		take_reports(producer, FULL_WAIT_MS);
+	}
+	if (++producer->sent % REPORTS_EVERY == 0)
+		take_reports(producer, 0);
+	return producer->failure ? failed(producer, err) : 0;
+}
+
+int producer_finish(struct producer *producer, struct error *err)
+{
+	while (producer->acknowledged < producer->sent && !producer->failure)
+		take_reports(producer, FINISH_WAIT_MS);
+	return producer->failure ? failed(producer, err) : 0;
+}
+
+int64_t producer_acknowledged(const struct producer *producer)
+{
+	return producer->acknowledged;
+}

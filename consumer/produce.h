@@ -1,0 +1,36 @@
+/*
+ * Publishing events: an idempotent producer that places every key as the Java client does, and that
+ * has succeeded only when every message is acknowledged.
+ */
+#ifndef CONSUMER_PRODUCE_H
+#define CONSUMER_PRODUCE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "error.h"
+
+struct producer;
+
+/* Waits for Kafka: -ENOENT if there is no such topic, -EAGAIN if nobody answers, -EINVAL for a bad
+ * property. */
+int producer_create(const struct config *cfg, struct producer **ret_producer, struct error *err);
+
+/* What was not acknowledged is dropped. */
+void producer_destroy(struct producer *producer);
+
+/*
+ * Sends a message, waiting while the queue is full.  key NULL: none (partition 0); value NULL: a null
+ * value.  The bytes are copied.  A failure that another message met before is returned, too.
+ */
+int producer_send(struct producer *producer, const char *key, size_t key_length, const char *value,
+	size_t value_length, struct error *err);
+
+/* Waits until every message is acknowledged, or one has failed. */
+int producer_finish(struct producer *producer, struct error *err);
+
+int64_t producer_acknowledged(const struct producer *producer);
+
+#endif

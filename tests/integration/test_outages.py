@@ -1,0 +1,141 @@
+"""Servers that stop, restart and forget; a process that dies at the worst moments."""
+
+import time
+
+import pytest
+
+from harness import event, eventually, random_events
+
+TTL_MS = 4000
+
+
+@pytest.mark.parametrize("service", ["mysql", "kafka", "redis"])
+@pytest.mark.parametrize("how", ["stop", "kill", "pause"])
+def test_server_goes_and_comes_back(make_ledger, service, how):
+    """Nothing transient becomes an outcome: it waits, and goes on by itself."""
+    ledger = make_ledger(2, lease_ttl_ms=TTL_MS, consumer_batch_max_events=100)
+    one = ledger.start()
+    ledger.publish(random_events(500))
+    ledger.wait_consumed()
+    if service != "kafka":
+        getattr(ledger.stack, how)(service)
+        ledger.publish(random_events(1500, seed=2, prefix="s"))
+    else:
+        ledger.publish(random_events(1500, seed=2, prefix="s"))
+        getattr(ledger.stack, how)(service)
+    time.sleep(TTL_MS / 1000 + 1)
+    assert one.process.poll() is None
+    if service == "redis":
+        ledger.wait_consumed(30)  # Redis never holds the ledger up
+    ledger.stack.start(service)
+    ledger.wait_consumed(60)
+    ledger.assert_equals_oracle()
+    assert one.process.poll() is None
+    eventually(one.is_ready, 30, "ready again")
+
+
+def test_start_before_the_servers(make_ledger):
+    """A daemon that starts first waits for them."""
+    ledger = make_ledger(1)
+    ledger.publish([event("a", 1)])
+    ledger.stack.stop("mysql", "redis")
+    one = ledger.start(wait=False)
+    eventually(lambda: "waiting for the servers" in one.log, 15, "it waits")
+    assert one.get("/readyz")[0] == 503 and one.get("/healthz")[0] == 200
+    ledger.stack.start("mysql", "redis")
+    one.wait_ready()
+    ledger.wait_consumed()
+    ledger.assert_equals_oracle()
+
+
+def test_redis_emptied_while_running(ledger):
+    ledger.start()
+    ledger.publish(random_events(500))
+    ledger.wait_consumed()
+    oracle = ledger.assert_equals_oracle()
+    ledger.redis.flushall()
+    eventually(lambda: ledger.redis_balances() == ledger.expected_redis(oracle), 20,
+               "Redis filled again")
+
+
+def test_redis_lost_while_nobody_looks(ledger):
+    """Emptied while ledgerd is down: filled by the next start."""
+    one = ledger.start()
+    ledger.publish(random_events(500))
+    ledger.wait_consumed()
+    oracle = ledger.assert_equals_oracle()
+    assert one.stop() == 0
+    ledger.redis.flushall()
+    ledger.start("two")
+    eventually(lambda: ledger.redis_balances() == ledger.expected_redis(oracle), 20,
+               "Redis filled again")
+
+
+def test_kill_between_commit_and_redis(ledger):
+    """Redis is silent while flushes are committed; the process dies; the next owner publishes."""
+    one = ledger.start()
+    ledger.publish(random_events(300))
+    ledger.wait_consumed()
+    ledger.assert_equals_oracle()
+    ledger.stack.pause("redis")
+    ledger.publish(random_events(300, seed=2, prefix="s"))
+    ledger.wait_consumed()
+    one.kill()
+    ledger.stack.start("redis")
+    behind = ledger.redis_balances()
+    oracle = ledger.oracle()
+    assert behind != ledger.expected_redis(oracle), "Redis is behind, or this tests nothing"
+    ledger.start("two")
+    ledger.assert_equals_oracle(oracle)
+
+
+def test_duplicates_across_restarts_and_the_window(make_ledger):
+    """Ids that no memory holds any more are still duplicates: the unique index knows them."""
+    ledger = make_ledger(1, consumer_batch_max_events=50, consumer_dedupe_ids=1000,
+                         consumer_dedupe_prime=10)
+    one = ledger.start()
+    first = [event(f"old-{number}", 1 + number % 7, amount="3") for number in range(200)]
+    ledger.publish(first)
+    ledger.publish([event(f"new-{number}", 1) for number in range(1500)])
+    ledger.wait_consumed()
+    ledger.publish(first[:100])
+    ledger.publish([event("old-150", 1 + 150 % 7, amount="4"), event("fresh", 1)])  # a conflict
+    ledger.wait_consumed()
+    assert one.metric("ledger_events_total", result="duplicate") == 100
+    assert one.metric("ledger_dead_letters_total", reason="ID_CONFLICT") == 1
+    one.kill()
+    two = ledger.start("two")
+    ledger.publish(first)
+    ledger.wait_consumed()
+    assert two.metric("ledger_events_total", result="duplicate") == 200
+    ledger.assert_equals_oracle()
+
+
+@pytest.mark.load
+def test_kills_in_a_row(make_ledger):
+    """The only instance is killed again and again while events arrive."""
+    ledger = make_ledger(2, lease_ttl_ms=3000, consumer_batch_max_events=300)
+    events = random_events(6000)
+    for number in range(5):
+        one = ledger.start(f"life-{number}", wait=False)
+        ledger.publish(events[number * 1200:(number + 1) * 1200])
+        time.sleep(0.5 + 0.7 * number)
+        one.kill()
+    ledger.start("last", wait=False)
+    ledger.wait_consumed(60)
+    ledger.assert_equals_oracle()
+
+
+@pytest.mark.load
+def test_junk_among_the_events(make_ledger):
+    """Every other message has hundreds of kilobytes of junk; memory stays within its plan."""
+    ledger = make_ledger(1, consumer_memory_max="256M", consumer_batch_max_bytes="2M",
+                         redis_pending_max=10000, kafka_fetch_buffer="4M")
+    one = ledger.start()
+    junk = b"\x00\t\n\\" * 75_000
+    with_junk = [message for number in range(60) for message in (event(f"i{number}", 1), junk)]
+    ledger.publish(with_junk, [b"1"] * len(with_junk))
+    ledger.wait_consumed()
+    assert one.metric("ledger_events_total", result="dead_letter") == 60
+    assert one.metric("ledger_memory_bytes") <= 256 * 2 ** 20
+    ledger.assert_equals_oracle()
