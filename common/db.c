@@ -16,6 +16,7 @@
 #include "mem.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -386,13 +387,17 @@ static enum db_result set_session(struct db *db, const char *purpose, struct err
 static void note_version(struct db *db)
 {
 	const char *version = db_text(db, 1, NULL);
-	unsigned long major = 0, minor = 0, patch = 0;
+	unsigned long numbers[3] = {0};
+	char *end = (char *)version;
 
-	sscanf(version, "%lu.%lu.%lu", &major, &minor, &patch);
+	for (int i = 0; i < 3 && isdigit((unsigned char)*end); i++) {
+		numbers[i] = strtoul(end, &end, 10);
+		end += *end == '.';
+	}
 	db->is_mariadb = strstr(version, "MariaDB") != NULL;
-	db->version = major * 10000 + minor * 100 + patch;
+	db->version = numbers[0] * 10000 + numbers[1] * 100 + numbers[2];
 	snprintf(db->server, sizeof(db->server), "%s %lu.%lu.%lu",
-		db->is_mariadb ? "MariaDB" : "MySQL", major, minor, patch);
+		db->is_mariadb ? "MariaDB" : "MySQL", numbers[0], numbers[1], numbers[2]);
 }
 
 /* What the server is, and whether it lets us do what a flush needs. */

@@ -146,19 +146,27 @@ void sql_build(struct sql *q, const char *text, const struct sql_value *values, 
 	sql_add(q, text);
 }
 
+/* Reads "<label>: <number>" and the blanks behind it. */
+static bool read_count(const char **text, const char *label, int64_t *ret_count)
+{
+	size_t length = strlen(label);
+	char *end;
+
+	if (strncmp(*text, label, length) != 0 || !isdigit((unsigned char)(*text)[length]))
+		return false;
+	*ret_count = strtoll(*text + length, &end, 10);
+	*text = end + strspn(end, " ");
+	return true;
+}
+
 bool sql_parse_counts(const char *info, struct sql_counts *ret_counts)
 {
 	struct sql_counts counts;
-	int end = 0;
 
-	if (!info)
-		return false;
-	if (sscanf(info,
-		    "Records: %" SCNd64 " Deleted: %" SCNd64 " Skipped: %" SCNd64
-		    " Warnings: %" SCNd64 "%n",
-		    &counts.records, &counts.deleted, &counts.skipped, &counts.warnings, &end) != 4)
-		return false;
-	if (info[end] != '\0')
+	if (!info || !read_count(&info, "Records: ", &counts.records) ||
+		!read_count(&info, "Deleted: ", &counts.deleted) ||
+		!read_count(&info, "Skipped: ", &counts.skipped) ||
+		!read_count(&info, "Warnings: ", &counts.warnings) || *info != '\0')
 		return false;
 	*ret_counts = counts;
 	return true;

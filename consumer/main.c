@@ -15,8 +15,10 @@ struct command {
 static const struct command commands[] = {
 	{"run", command_run, "consume the topic into the database"},
 	{"migrate", command_migrate, "bring the database's schema up to date"},
+	{"check-config", command_check_config, "check the configuration and the servers it names"},
 	{"produce", command_produce, "publish events, or make some up"},
 	{"status", command_status, "partitions, owners, offsets, lag"},
+	{"verify", command_verify, "check every row against the rules, Redis and the log"},
 	{"statement", command_statement, "the newest transactions of an account"},
 };
 

@@ -29,8 +29,8 @@ static int failed(const struct redis_scan *scan, const char *what, struct error 
 }
 
 /* An answer of this type, the caller's; NULL: *err says why. */
-static redisReply *command(struct redis_scan *scan, int type, int argc, const char **argv,
-	struct error *err)
+static redisReply *command(
+	struct redis_scan *scan, int type, int argc, const char **argv, struct error *err)
 {
 	redisReply *reply = redisCommandArgv(scan->context, argc, argv, NULL);
 
@@ -111,8 +111,7 @@ static bool is_page(const redisReply *reply)
 int redis_scan_next(struct redis_scan *scan, redis_scan_fn *fn, void *context, bool *ret_ended,
 	struct error *err)
 {
-	const char *words[] = {
-		"SCAN", scan->cursor, "MATCH", scan->pattern, "COUNT", KEYS_A_CALL};
+	const char *words[] = {"SCAN", scan->cursor, "MATCH", scan->pattern, "COUNT", KEYS_A_CALL};
 	redisReply *reply = command(scan, REDIS_REPLY_ARRAY, 6, words, err);
 	redisReply *keys;
 

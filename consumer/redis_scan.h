@@ -20,7 +20,8 @@ int redis_scan_open(const struct config *cfg, const char *pattern, struct redis_
 	struct error *err);
 void redis_scan_close(struct redis_scan *scan);
 
-/* The next keys, some thousand; each is good for the length of the call.  *ret_ended: that was all. */
+/* The next keys, some thousand; each is good for the length of the call.  *ret_ended: that was all.
+ */
 typedef void redis_scan_fn(void *context, const char *key, size_t length);
 int redis_scan_next(struct redis_scan *scan, redis_scan_fn *fn, void *context, bool *ret_ended,
 	struct error *err);

@@ -55,6 +55,8 @@ static const struct remedy remedies[] = {
 	{"WRONGPASS", -EACCES, "redis.user or its password is wrong"},
 	{"ERR AUTH", -EACCES, "the server has no password: set none"},
 	{"NOPERM", -EACCES, "lua/README.md has the rights that the user needs"},
+	{"ERR The user executing the script", -EACCES,
+		"lua/README.md has the rights that the user needs"},
 	{"DENIED", -EACCES, "the server is in protected mode: give it a password"},
 	{"ERR max number of clients", -EAGAIN, "raise its maxclients"},
 	{"LOADING", -EAGAIN, "it is reading its data from disk: wait"},

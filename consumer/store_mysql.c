@@ -210,7 +210,7 @@ static size_t clean_reason(const char *reason, char clean[HALT_REASON_MAX])
 {
 	size_t length = 0;
 
-	for (; reason[length] && length < HALT_REASON_MAX; length++) {
+	for (; length < HALT_REASON_MAX && reason[length]; length++) {
 		bool plain = reason[length] >= ' ' && reason[length] <= '~';
 
 		clean[length] = plain ? reason[length] : '?';

@@ -110,12 +110,12 @@ static const char *reason_text(uint8_t refusal)
 }
 
 /* "DEPOSIT of 10 on available 2, frozen 0" */
-static const char *deed_text(char buffer[VERIFY_TEXT_MAX], const struct verify_row *row,
-	const struct balance *before)
+static const char *deed_text(
+	char buffer[VERIFY_TEXT_MAX], const struct verify_row *row, const struct balance *before)
 {
-	return verify_text(buffer, "%s of %s on available %s, frozen %s", event_type_text(row->type),
-		VERIFY_AMOUNT(row->amount), VERIFY_AMOUNT(before->available),
-		VERIFY_AMOUNT(before->frozen));
+	return verify_text(buffer, "%s of %s on available %s, frozen %s",
+		event_type_text(row->type), VERIFY_AMOUNT(row->amount),
+		VERIFY_AMOUNT(before->available), VERIFY_AMOUNT(before->frozen));
 }
 
 static void report_status(struct verify_chain *chain, const struct verify_row *row,
@@ -124,8 +124,10 @@ static void report_status(struct verify_chain *chain, const struct verify_row *r
 	struct verify_place place = place_of(chain, row);
 
 	verify_report_add(chain->report, VERIFY_OUTCOME, &place, "status and reason in the journal",
-		VERIFY_TEXT("%s, %s", row->applied ? "SUCCESS" : "FAILED", reason_text(row->refusal)),
-		VERIFY_TEXT("%s, %s (%s)", refusal ? "FAILED" : "SUCCESS", reason_text(refusal), deed));
+		VERIFY_TEXT(
+			"%s, %s", row->applied ? "SUCCESS" : "FAILED", reason_text(row->refusal)),
+		VERIFY_TEXT(
+			"%s, %s (%s)", refusal ? "FAILED" : "SUCCESS", reason_text(refusal), deed));
 }
 
 static void report_after(struct verify_chain *chain, const struct verify_row *row, const char *what,
@@ -141,7 +143,7 @@ static void report_after(struct verify_chain *chain, const struct verify_row *ro
 static void believe(struct balance *balance, const struct verify_row *row)
 {
 	bool changed = balance->available != row->available_after ||
-		balance->frozen != row->frozen_after;
+		       balance->frozen != row->frozen_after;
 
 	if (!in_bounds(row->available_after) || !in_bounds(row->frozen_after))
 		return;
@@ -174,7 +176,8 @@ static void judge(struct verify_chain *chain, const struct verify_row *row, stru
 	if (!same_status)
 		report_status(chain, row, refusal, deed);
 	if (row->available_after != after.available)
-		report_after(chain, row, "available_after", row->available_after, after.available, deed);
+		report_after(
+			chain, row, "available_after", row->available_after, after.available, deed);
 	if (row->frozen_after != after.frozen)
 		report_after(chain, row, "frozen_after", row->frozen_after, after.frozen, deed);
 	believe(balance, row);
@@ -186,7 +189,8 @@ static const char *offset_text(char buffer[VERIFY_TEXT_MAX], int64_t offset)
 }
 
 /* The row's chain does not lead to it. */
-static void report_broken(struct verify_chain *chain, const struct verify_row *row, int64_t expected)
+static void report_broken(
+	struct verify_chain *chain, const struct verify_row *row, int64_t expected)
 {
 	struct verify_place place = place_of(chain, row);
 	char texts[2][VERIFY_TEXT_MAX];
@@ -218,7 +222,8 @@ static void take(struct verify_chain *chain, balance_ref ref, const struct verif
 /* Rows that wait ------------------------------------------------------------------------------ */
 
 /* The row that it follows may still come, or waits itself. */
-static bool must_wait(const struct verify_chain *chain, balance_ref ref, const struct verify_row *row)
+static bool must_wait(
+	const struct verify_chain *chain, balance_ref ref, const struct verify_row *row)
 {
 	if (row->prev_offset > row->offset && row->prev_offset < chain->config.next_offset)
 		return true;
@@ -255,7 +260,8 @@ static int wait_for_row(struct verify_chain *chain, balance_ref ref, const struc
 	struct error *err)
 {
 	verify_waiting_add(&chain->waiting, ref, row);
-	if (chain->waiting.count >= chain->sweep_at || chain->waiting.count > chain->config.waiting_max)
+	if (chain->waiting.count >= chain->sweep_at ||
+		chain->waiting.count > chain->config.waiting_max)
 		sweep(chain);
 	if (chain->waiting.count <= chain->config.waiting_max)
 		return 0;
@@ -284,8 +290,8 @@ void verify_chain_rows_end(struct verify_chain *chain)
 static int no_room(const struct verify_chain *chain, struct error *err)
 {
 	return error_set(err, -ENOMEM,
-		"partition %" PRId32
-		": the journal has more balances than there is memory for; raise consumer.memory_max",
+		"partition %" PRId32 ": the journal has more balances than there is memory for; "
+				     "raise consumer.memory_max",
 		chain->config.partition);
 }
 
@@ -302,8 +308,8 @@ static int add_balance(struct verify_chain *chain, const struct verify_row *row,
 	--*chain->balances_left;
 	*ret_ref = balances_add(chain->balances, row_key(row), &empty, BALANCE_PIN_EVEN);
 	if (right != chain->config.partition)
-		verify_report_add(chain->report, VERIFY_PARTITION, &place, "the account's partition",
-			VERIFY_TEXT("%" PRId32, chain->config.partition),
+		verify_report_add(chain->report, VERIFY_PARTITION, &place,
+			"the account's partition", VERIFY_TEXT("%" PRId32, chain->config.partition),
 			VERIFY_TEXT("%" PRId32, right));
 	return 0;
 }
@@ -320,7 +326,8 @@ int verify_chain_row(struct verify_chain *chain, const struct verify_row *row, s
 	bool follows;
 
 	assert(row->offset >= 0 && row->offset <= STORED_MAX);
-	if (row->account_id == 0 || row->currency == CURRENCY_NONE || !in_slice(chain, row_key(row)))
+	if (row->account_id == 0 || row->currency == CURRENCY_NONE ||
+		!in_slice(chain, row_key(row)))
 		return 0;
 	chain->position = row->offset + 1;
 	verify_totals_row(chain->totals, row);
@@ -353,7 +360,8 @@ static void append(char *side, const char *name, const char *value)
 {
 	size_t length = strlen(side);
 
-	snprintf(side + length, VERIFY_TEXT_MAX - length, "%s%s %s", length ? ", " : "", name, value);
+	snprintf(side + length, VERIFY_TEXT_MAX - length, "%s%s %s", length ? ", " : "", name,
+		value);
 }
 
 static void compare_amount(struct sides *sides, const char *name, i128 found, i128 expected)
@@ -418,14 +426,15 @@ void verify_chain_balance(struct verify_chain *chain, const struct verify_balanc
 	compare_number(&sides, "last_offset", balance->last_offset, expected.last_offset);
 	compare_number(&sides, "kafka_partition", balance->partition, chain->config.partition);
 	if (sides.found[0])
-		verify_report_add(chain->report, VERIFY_BALANCE, &place, "the row in account_balances",
-			sides.found, sides.expected);
+		verify_report_add(chain->report, VERIFY_BALANCE, &place,
+			"the row in account_balances", sides.found, sides.expected);
 	expected.version = VERSION_MET;
 	balances_set(chain->balances, ref, &expected);
 	chain->met_count++;
 }
 
-static void report_missing(struct verify_chain *chain, balance_ref ref, const struct balance *balance)
+static void report_missing(
+	struct verify_chain *chain, balance_ref ref, const struct balance *balance)
 {
 	struct balance_key key = balances_key(chain->balances, ref);
 	struct verify_place place = {chain->config.partition, -1, key.account_id, key.currency};

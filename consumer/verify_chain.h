@@ -8,8 +8,9 @@
  *
  * A row is its balance's next if its prev_offset is the offset of the row before it: then the rules
  * (apply.h) say what its status, reason and balances after must be.  A row whose prev_offset leads
- * to one that comes later in the log (after a `replay`) waits for that one.  So each chain is walked
- * from its first row to its last, each row once, and ends at the row where account_balances says.
+ * to one that comes later in the log (after a `replay`) waits for that one.  So each chain is
+ * walked from its first row to its last, each row once, and ends at the row where account_balances
+ * says.
  *
  * A difference is named once: after it, what the row itself says counts, so that one wrong row is
  * not reported for each that follows.

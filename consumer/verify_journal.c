@@ -72,8 +72,8 @@ void verify_journal_destroy(struct verify_journal *journal)
 enum db_result verify_journal_begin(struct verify_journal *journal, struct error *err)
 {
 	static const char purpose[] = "beginning a consistent snapshot";
-	enum db_result result = db_exec(journal->db, purpose, err,
-		"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ");
+	enum db_result result = db_exec(
+		journal->db, purpose, err, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ");
 
 	if (result == DB_OK)
 		result = db_exec(journal->db, purpose, err,
@@ -175,8 +175,8 @@ static void read_content(struct db *db, struct verify_content *content)
 	memcpy(content->transaction_id, id, length);
 }
 
-static void bad_value(struct verify_journal *journal, struct verify_row *row, unsigned column,
-	const char *what)
+static void bad_value(
+	struct verify_journal *journal, struct verify_row *row, unsigned column, const char *what)
 {
 	struct verify_place place = {
 		journal->partition, row->offset, row->account_id, row->currency};
@@ -206,7 +206,8 @@ static void check_values(struct verify_journal *journal, struct verify_row *row,
 		bad_value(journal, row, ROW_AMOUNT, "amount in the journal");
 	if (status != STATUS_SUCCESS && status != STATUS_FAILED)
 		bad_value(journal, row, ROW_STATUS, "status in the journal");
-	if (row->refusal > REFUSAL_OVERFLOW || (row->refusal == 0 && !db_null(journal->db, ROW_REASON)))
+	if (row->refusal > REFUSAL_OVERFLOW ||
+		(row->refusal == 0 && !db_null(journal->db, ROW_REASON)))
 		bad_value(journal, row, ROW_REASON, "reason in the journal");
 	if (!db_null(journal->db, ROW_PREV) && row->prev_offset < 0)
 		row->prev_offset = -2; /* never that of another row, nor NULL */
@@ -231,8 +232,8 @@ static bool read_row(struct verify_journal *journal, struct verify_row *row)
 		.applied = status == STATUS_SUCCESS,
 	};
 	if (row->offset < 0 || row->offset > OFFSET_MAX) {
-		report_value(journal, &(struct verify_place){journal->partition, -1, 0, 0}, ROW_OFFSET,
-			"kafka_offset in the journal");
+		report_value(journal, &(struct verify_place){journal->partition, -1, 0, 0},
+			ROW_OFFSET, "kafka_offset in the journal");
 		return false;
 	}
 	check_key(journal, row);
@@ -355,13 +356,20 @@ static enum db_result read_letters(struct verify_journal *journal, struct error 
 		journal->content
 			? "SELECT kafka_offset, reason + 0, " HASHED("message_key") ", " HASHED(
 				  "message_value") ", " HASHED("message_headers") ", message_time "
-			  "FROM dead_letters WHERE kafka_partition = ? AND kafka_offset > ? "
-			  "ORDER BY kafka_offset LIMIT ?"
+										  "FROM "
+										  "dead_letters "
+										  "WHERE "
+										  "kafka_partition "
+										  "= ? AND "
+										  "kafka_offset > "
+										  "? "
+										  "ORDER BY "
+										  "kafka_offset "
+										  "LIMIT ?"
 			: "SELECT kafka_offset, reason + 0 FROM dead_letters "
 			  "WHERE kafka_partition = ? AND kafka_offset > ? "
 			  "ORDER BY kafka_offset LIMIT ?",
-		SQL_INT(journal->partition), SQL_INT(journal->letters_after),
-		SQL_INT(LETTERS_MAX));
+		SQL_INT(journal->partition), SQL_INT(journal->letters_after), SQL_INT(LETTERS_MAX));
 	if (result != DB_OK)
 		return result;
 	while (db_next(db)) {
@@ -374,8 +382,8 @@ static enum db_result read_letters(struct verify_journal *journal, struct error 
 	return db_end(db, err);
 }
 
-enum db_result verify_journal_letter(struct verify_journal *journal,
-	const struct verify_letter **ret_letter, struct error *err)
+enum db_result verify_journal_letter(
+	struct verify_journal *journal, const struct verify_letter **ret_letter, struct error *err)
 {
 	enum db_result result = DB_OK;
 
@@ -430,7 +438,8 @@ enum db_result verify_journal_choose(
 	return read_gaps(journal, err);
 }
 
-const struct verify_gap *verify_journal_gaps(const struct verify_journal *journal, size_t *ret_count)
+const struct verify_gap *verify_journal_gaps(
+	const struct verify_journal *journal, size_t *ret_count)
 {
 	*ret_count = journal->gap_count;
 	return journal->gaps;
@@ -466,7 +475,8 @@ static enum db_result count_strays(struct verify_journal *journal, const char *t
 		return result;
 	if (db_next(db) && db_int(db, 0) > 0)
 		verify_report_add(journal->report, VERIFY_PARTITION, &VERIFY_NOWHERE,
-			VERIFY_TEXT("kafka_partition of %" PRId64 " rows of %s", db_int(db, 0), table),
+			VERIFY_TEXT(
+				"kafka_partition of %" PRId64 " rows of %s", db_int(db, 0), table),
 			VERIFY_TEXT("%s", db_text(db, 1, NULL)),
 			VERIFY_TEXT("0 to %" PRId32, partitions - 1));
 	return db_end(db, err);
@@ -479,8 +489,8 @@ static enum db_result count_strays(struct verify_journal *journal, const char *t
 enum db_result verify_journal_strays(
 	struct verify_journal *journal, int32_t partitions, struct error *err)
 {
-	enum db_result result =
-		count_strays(journal, STRAYS("balance_transactions"), partitions, err);
+	enum db_result result = count_strays(
+		journal, STRAYS("balance_transactions"), partitions, err);
 
 	if (result == DB_OK)
 		result = count_strays(journal, STRAYS("dead_letters"), partitions, err);
@@ -544,8 +554,8 @@ enum db_result verify_journal_look_up(
 		return result;
 	while (db_next(db))
 		if (read_event(db, &event))
-			verify_match_found(match, &event, (int32_t)read_number(db, 5),
-				read_number(db, 6));
+			verify_match_found(
+				match, &event, (int32_t)read_number(db, 5), read_number(db, 6));
 	return db_end(db, err);
 }
 
@@ -607,8 +617,8 @@ enum db_result verify_journal_balances(struct verify_journal *journal, bool all,
 	return result == DB_OK ? each_balance(journal, fn, context, err) : result;
 }
 
-enum db_result verify_journal_count(struct verify_journal *journal, int32_t partitions,
-	int64_t *ret_counts, struct error *err)
+enum db_result verify_journal_count(
+	struct verify_journal *journal, int32_t partitions, int64_t *ret_counts, struct error *err)
 {
 	struct db *db = journal->db;
 	enum db_result result = db_query(db, "counting account_balances", err,
@@ -624,7 +634,8 @@ enum db_result verify_journal_count(struct verify_journal *journal, int32_t part
 			ret_counts[partition] = db_int(db, 1);
 		else
 			verify_report_add(journal->report, VERIFY_PARTITION, &VERIFY_NOWHERE,
-				VERIFY_TEXT("kafka_partition of %" PRId64 " rows of account_balances",
+				VERIFY_TEXT("kafka_partition of %" PRId64
+					    " rows of account_balances",
 					db_int(db, 1)),
 				VERIFY_TEXT("%" PRId64, partition),
 				VERIFY_TEXT("0 to %" PRId32, partitions - 1));

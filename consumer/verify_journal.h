@@ -47,20 +47,21 @@ void verify_journal_pass_row(struct verify_journal *journal);
 /* A row soon to come, or NULL. */
 const struct verify_row *verify_journal_ahead(const struct verify_journal *journal);
 
-enum db_result verify_journal_letter(struct verify_journal *journal,
-	const struct verify_letter **ret_letter, struct error *err);
+enum db_result verify_journal_letter(
+	struct verify_journal *journal, const struct verify_letter **ret_letter, struct error *err);
 void verify_journal_pass_letter(struct verify_journal *journal);
 
 /* Gaps of the chosen partition, ascending. */
-const struct verify_gap *verify_journal_gaps(const struct verify_journal *journal, size_t *ret_count);
+const struct verify_gap *verify_journal_gaps(
+	const struct verify_journal *journal, size_t *ret_count);
 
 /* Hands the journal rows with the ids of the match's lookups to it. */
 enum db_result verify_journal_look_up(
 	struct verify_journal *journal, struct verify_match *match, struct error *err);
 
 /* How many balances there are of each partition. */
-enum db_result verify_journal_count(struct verify_journal *journal, int32_t partitions,
-	int64_t *ret_counts, struct error *err);
+enum db_result verify_journal_count(
+	struct verify_journal *journal, int32_t partitions, int64_t *ret_counts, struct error *err);
 
 /* Hands each balance of the partitions first to last to fn; all of the table if `all`. */
 typedef void verify_balance_fn(void *context, const struct verify_balance *balance);

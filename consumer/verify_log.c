@@ -46,8 +46,8 @@ static struct verify_place place_of(const struct verify_log *log, int64_t offset
 }
 
 /* The ends, once the log's end is where it should be, or has had time to be. */
-static int ask_ends(struct verify_log *log, int64_t next_offset, int64_t *ret_low, int64_t *ret_high,
-	struct error *err)
+static int ask_ends(struct verify_log *log, int64_t next_offset, int64_t *ret_low,
+	int64_t *ret_high, struct error *err)
 {
 	int rc = -EAGAIN;
 

@@ -14,9 +14,9 @@
 struct verify_log;
 
 /*
- * Asks for the log's ends and opens it.  The topic and the clock stay the caller's.  A log that ends
- * below next_offset is a difference; one that begins above 0 is noted.  -EAGAIN if Kafka does not
- * answer.
+ * Asks for the log's ends and opens it.  The topic and the clock stay the caller's.  A log that
+ * ends below next_offset is a difference; one that begins above 0 is noted.  -EAGAIN if Kafka does
+ * not answer.
  */
 int verify_log_open(struct topic *topic, const struct clock *clock, int32_t partition,
 	int64_t next_offset, struct verify_report *report, struct verify_log **ret_log,

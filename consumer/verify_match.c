@@ -63,8 +63,8 @@ static const char *event_text(char buffer[VERIFY_TEXT_MAX], const struct event *
 static void outcome_differs(struct verify_match *match, const struct verify_place *place,
 	const char *found, const char *expected)
 {
-	verify_report_add(match->report, VERIFY_LOG_OUTCOME, place, "the message's outcome", found,
-		expected);
+	verify_report_add(
+		match->report, VERIFY_LOG_OUTCOME, place, "the message's outcome", found, expected);
 }
 
 static void content_differs(struct verify_match *match, const struct verify_place *place,
@@ -82,7 +82,8 @@ static void compare_key(struct verify_match *match, const struct verify_place *p
 	char texts[2][CURRENCY_LENGTH_MAX + 1] = {"?", "?"};
 
 	if (row->account_id != event->account_id)
-		content_differs(match, place, "account_id", VERIFY_TEXT("%" PRId64, row->account_id),
+		content_differs(match, place, "account_id",
+			VERIFY_TEXT("%" PRId64, row->account_id),
 			VERIFY_TEXT("%" PRId64, event->account_id));
 	if (row->currency == event->currency)
 		return;
@@ -115,8 +116,8 @@ static void compare_content(struct verify_match *match, const struct verify_plac
 		content_differs(match, place, "transaction_id",
 			VERIFY_TEXT("%.*s", (int)content->transaction_id_length,
 				content->transaction_id),
-			VERIFY_TEXT("%.*s", (int)event->transaction_id_length,
-				event->transaction_id));
+			VERIFY_TEXT(
+				"%.*s", (int)event->transaction_id_length, event->transaction_id));
 	datetime_format(event->time_ms, time);
 	if (memcmp(content->event_time, time, sizeof time) != 0)
 		content_differs(match, place, "event_time",
@@ -200,8 +201,8 @@ static void match_letter(struct verify_match *match, const struct verify_offset 
 
 	compare_bytes(match, &place, "message_key in dead_letters", &letter->key, message->key,
 		message->key_length);
-	compare_bytes(match, &place, "message_value in dead_letters", &letter->value, message->value,
-		message->value_length);
+	compare_bytes(match, &place, "message_value in dead_letters", &letter->value,
+		message->value, message->value_length);
 	compare_bytes(match, &place, "message_headers in dead_letters", &letter->headers,
 		message->headers, message->headers_length);
 	compare_time(match, &place, letter, message->timestamp_ms);
@@ -242,7 +243,8 @@ static void no_message(struct verify_match *match, const struct verify_offset *a
 		place.account_id = at->row->account_id;
 		place.currency = at->row->currency;
 		verify_report_add(match->report, VERIFY_LOG_NO_RECORD, &place,
-			"the row in balance_transactions", "there", "none: the log has no message here");
+			"the row in balance_transactions", "there",
+			"none: the log has no message here");
 	}
 	if (at->letter)
 		verify_report_add(match->report, VERIFY_LOG_NO_RECORD, &place,
@@ -280,8 +282,8 @@ static int compare_ids(const struct event *a, const struct event *b)
 	return memcmp(a->transaction_id, b->transaction_id, a->transaction_id_length);
 }
 
-void verify_match_found(struct verify_match *match, const struct event *event, int32_t partition,
-	int64_t offset)
+void verify_match_found(
+	struct verify_match *match, const struct event *event, int32_t partition, int64_t offset)
 {
 	for (size_t i = 0; i < match->lookup_count; i++) {
 		struct verify_lookup *lookup = &match->lookups[i];

@@ -60,8 +60,8 @@ void verify_match_at(struct verify_match *match, const struct verify_offset *at)
 bool verify_match_full(const struct verify_match *match);
 
 /* A row of the journal, of any partition, with account, id and content. */
-void verify_match_found(struct verify_match *match, const struct event *event, int32_t partition,
-	int64_t offset);
+void verify_match_found(
+	struct verify_match *match, const struct event *event, int32_t partition, int64_t offset);
 
 /* Every row that the lookups ask for has been handed in: decides them and forgets them. */
 void verify_match_decide(struct verify_match *match);

@@ -6,9 +6,9 @@
 #include "balances.h"
 #include "verify_chain.h"
 
-#define BALANCES_MIN      1000
-#define BALANCES_MAX      (INT64_C(120) * 1000 * 1000) /* that balances.h takes in one table */
-#define GROWTH(count)     ((count) + (count) / 8)      /* accounts that come while we look */
+#define BALANCES_MIN  1000
+#define BALANCES_MAX  (INT64_C(120) * 1000 * 1000) /* that balances.h takes in one table */
+#define GROWTH(count) ((count) + (count) / 8)      /* accounts that come while we look */
 
 size_t verify_plan_balances(const struct verify_step *step, size_t room)
 {

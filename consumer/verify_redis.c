@@ -42,13 +42,16 @@ struct verify_redis {
 
 	struct verify_balance page[PAGE];
 	size_t page_count;
-	struct balance_key keys[PAGE]; /* of what is asked for */
-	struct snapshot_image images[PAGE];
+	struct balance_key page_keys[PAGE];
+	struct snapshot_image page_images[PAGE];
 
 	struct doubt doubts[VERIFY_KEYS_MAX];
 	size_t doubt_count;
+	struct balance_key doubt_keys[VERIFY_KEYS_MAX];
+	struct snapshot_image doubt_images[VERIFY_KEYS_MAX];
 
-	struct balance_key unknown[VERIFY_KEYS_MAX]; /* keys of Redis that the first pass did not meet */
+	struct balance_key
+		unknown[VERIFY_KEYS_MAX]; /* keys of Redis that the first pass did not meet */
 	bool unknown_found[VERIFY_KEYS_MAX];
 	size_t unknown_count;
 	struct error *err;
@@ -100,12 +103,14 @@ static void report_doubt(struct verify_redis *r, const struct doubt *doubt)
 	else if (doubt->image.version == SNAPSHOT_UNREADABLE)
 		strcpy(found, "in no form that ledgerd writes");
 	else
-		append_image(found, doubt->image.available, doubt->image.frozen, doubt->image.version);
+		append_image(
+			found, doubt->image.available, doubt->image.frozen, doubt->image.version);
 	if (doubt->now.version > 0)
 		append_image(expected, doubt->now.available, doubt->now.frozen, doubt->now.version);
 	else
 		strcpy(expected, "none: in account_balances it is not there, or never changed");
-	verify_report_add(r->config->report, VERIFY_REDIS, &place, "the hash in Redis", found, expected);
+	verify_report_add(
+		r->config->report, VERIFY_REDIS, &place, "the hash in Redis", found, expected);
 }
 
 /* Looking ------------------------------------------------------------------------------------- */
@@ -143,19 +148,19 @@ static int look_again(struct verify_redis *r, struct error *err)
 	int rc;
 
 	for (size_t i = 0; i < count; i++) {
-		r->keys[i] = key_of(&r->doubts[i].first);
+		r->doubt_keys[i] = key_of(&r->doubts[i].first);
 		r->doubts[i].now.version = 0;
 	}
-	rc = s->ops->read(s, r->keys, count, r->images, err);
+	rc = s->ops->read(s, r->doubt_keys, count, r->doubt_images, err);
 	if (rc == 0)
 		rc = db_code(verify_journal_balances_of(
-			r->config->journal, r->keys, count, take_now, r, err));
+			r->config->journal, r->doubt_keys, count, take_now, r, err));
 	if (rc != 0)
 		return rc;
 	for (size_t i = 0; i < count; i++) {
 		struct doubt *doubt = &r->doubts[i];
 
-		doubt->image = r->images[i];
+		doubt->image = r->doubt_images[i];
 		if (!agrees(&doubt->now, &doubt->image) && !moves(doubt))
 			r->doubts[kept++] = *doubt;
 	}
@@ -204,31 +209,30 @@ static void take_balance(void *context, const struct verify_balance *balance)
 	r->page[r->page_count++] = *balance;
 }
 
+/* A balance that never changed and has a key all the same is found with the keys. */
+static int compare_balance(struct verify_redis *r, const struct verify_balance *balance,
+	const struct snapshot_image *image, struct error *err)
+{
+	if (balance->version == 0)
+		return 0;
+	r->config->report->counts.redis_balances++;
+	remember(r, key_of(balance));
+	if (agrees(balance, image))
+		return 0;
+	r->doubts[r->doubt_count++] = (struct doubt){.first = *balance};
+	return r->doubt_count == VERIFY_KEYS_MAX ? settle_doubts(r, err) : 0;
+}
+
 static int compare_page(struct verify_redis *r, struct error *err)
 {
 	struct snapshot *s = r->config->snapshot;
 	int rc;
 
 	for (size_t i = 0; i < r->page_count; i++)
-		r->keys[i] = key_of(&r->page[i]);
-	rc = s->ops->read(s, r->keys, r->page_count, r->images, err);
-	/* A balance that never changed and has a key is found with the keys. */
-	for (size_t i = 0; rc == 0 && i < r->page_count; i++) {
-		if (r->page[i].version == 0)
-			continue;
-		r->config->report->counts.redis_balances++;
-		remember(r, key_of(&r->page[i]));
-		if (agrees(&r->page[i], &r->images[i]))
-			continue;
-		r->doubts[r->doubt_count++] = (struct doubt){.first = r->page[i]};
-		if (r->doubt_count < VERIFY_KEYS_MAX)
-			continue;
-		/* Asking again uses keys and images: the rest of the page is asked for anew. */
-		memmove(r->page, &r->page[i + 1], (r->page_count - i - 1) * sizeof r->page[0]);
-		r->page_count -= i + 1;
-		rc = settle_doubts(r, err);
-		return rc == 0 && r->page_count > 0 ? compare_page(r, err) : rc;
-	}
+		r->page_keys[i] = key_of(&r->page[i]);
+	rc = s->ops->read(s, r->page_keys, r->page_count, r->page_images, err);
+	for (size_t i = 0; rc == 0 && i < r->page_count; i++)
+		rc = compare_balance(r, &r->page[i], &r->page_images[i], err);
 	return rc;
 }
 
@@ -300,7 +304,6 @@ static int settle_unknown(struct verify_redis *r, struct error *err)
 	for (size_t i = 0; rc == 0 && i < r->unknown_count; i++) {
 		struct verify_place place = place_of(r, r->unknown[i]);
 
-		remember(r, r->unknown[i]);
 		if (!r->unknown_found[i])
 			verify_report_add(r->config->report, VERIFY_REDIS, &place,
 				"the key in Redis", "there",
@@ -312,18 +315,8 @@ static int settle_unknown(struct verify_redis *r, struct error *err)
 
 static bool is_ours(const struct verify_redis *r, struct balance_key key)
 {
-	return r->config->partition < 0 ||
-	       verify_chain_partition_of(key.account_id, r->config->partitions) ==
-		       r->config->partition;
-}
-
-static bool is_waiting(const struct verify_redis *r, struct balance_key key)
-{
-	for (size_t i = 0; i < r->unknown_count; i++)
-		if (r->unknown[i].account_id == key.account_id &&
-			r->unknown[i].currency == key.currency)
-			return true;
-	return false;
+	return r->config->partition < 0 || verify_chain_partition_of(key.account_id,
+						   r->config->partitions) == r->config->partition;
 }
 
 static void take_key(void *context, const char *text, size_t length)
@@ -340,8 +333,9 @@ static void take_key(void *context, const char *text, size_t length)
 	if (!is_ours(r, key))
 		return;
 	r->config->report->counts.redis_keys++;
-	if (r->rc != 0 || balances_find(r->known, key) != BALANCE_NONE || is_waiting(r, key))
+	if (r->rc != 0 || balances_find(r->known, key) != BALANCE_NONE)
 		return;
+	remember(r, key); /* SCAN may return it again */
 	r->unknown[r->unknown_count++] = key;
 	if (r->unknown_count == VERIFY_KEYS_MAX)
 		r->rc = settle_unknown(r, r->err);

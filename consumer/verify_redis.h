@@ -22,7 +22,8 @@ struct verify_redis_config {
 	struct verify_report *report;
 	int32_t partition; /* the one to look at, or -1: all */
 	int32_t partitions;
-	size_t memory_bytes; /* for the keys that are known; with less, the database is asked more */
+	size_t memory_bytes; /* for the keys that are known; with less, the database is asked more
+			      */
 	uint64_t seed;
 };
 

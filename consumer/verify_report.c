@@ -196,8 +196,9 @@ static void print_counts(const struct verify_report *report, int64_t elapsed_ms,
 {
 	const struct verify_counts *counts = &report->counts;
 
-	fprintf(file, "%s partitions in %" PRId64 ".%" PRId64 " s: %s journal rows, %s balances, "
-		      "%s dead letters, %s gaps",
+	fprintf(file,
+		"%s partitions in %" PRId64 ".%" PRId64 " s: %s journal rows, %s balances, "
+		"%s dead letters, %s gaps",
 		GROUPED(counts->partitions), elapsed_ms / 1000, elapsed_ms % 1000 / 100,
 		GROUPED(counts->rows), GROUPED(counts->balances), GROUPED(counts->dead_letters),
 		GROUPED(counts->gaps));
@@ -220,7 +221,8 @@ void verify_report_print(
 		fprintf(file, "and %s more differences\n", GROUPED(unnamed));
 	print_counts(report, elapsed_ms, file);
 	if (report->differences == 0) {
-		fputs(complete ? "no differences\n" : "no differences so far; NOT COMPLETE\n", file);
+		fputs(complete ? "no differences\n" : "no differences so far; NOT COMPLETE\n",
+			file);
 		return;
 	}
 	fprintf(file, "%s %s%s\n", GROUPED(report->differences),
@@ -287,8 +289,9 @@ static void json_counts(const struct verify_report *report, FILE *file)
 	const struct verify_counts *counts = &report->counts;
 
 	fprintf(file,
-		"  \"partitions\": %" PRId64 ", \"journal_rows\": %" PRId64 ", \"balances\": %" PRId64
-		", \"dead_letters\": %" PRId64 ", \"gaps\": %" PRId64 ",\n",
+		"  \"partitions\": %" PRId64 ", \"journal_rows\": %" PRId64
+		", \"balances\": %" PRId64 ", \"dead_letters\": %" PRId64 ", \"gaps\": %" PRId64
+		",\n",
 		counts->partitions, counts->rows, counts->balances, counts->dead_letters,
 		counts->gaps);
 	if (report->from_kafka)
@@ -314,8 +317,9 @@ static void json_failure(const char *failure, FILE *file)
 void verify_report_print_json(const struct verify_report *report, int64_t elapsed_ms, bool complete,
 	const char *failure, FILE *file)
 {
-	fprintf(file, "{\n  \"complete\": %s, \"differences\": %" PRId64 ", \"seconds\": %" PRId64
-		      ".%03" PRId64 ",\n",
+	fprintf(file,
+		"{\n  \"complete\": %s, \"differences\": %" PRId64 ", \"seconds\": %" PRId64
+		".%03" PRId64 ",\n",
 		complete ? "true" : "false", report->differences, elapsed_ms / 1000,
 		elapsed_ms % 1000);
 	if (failure)

@@ -93,7 +93,8 @@ void verify_report_finish(struct verify_report *report);
 
 /* "<what> is <found>, expected <expected>"; bytes that are not printable become '?'. */
 void verify_report_add(struct verify_report *report, enum verify_kind kind,
-	const struct verify_place *place, const char *what, const char *found, const char *expected);
+	const struct verify_place *place, const char *what, const char *found,
+	const char *expected);
 
 /* Something to know that is no difference. */
 void verify_report_note(struct verify_report *report, const char *format, ...)

@@ -74,7 +74,8 @@ static void make_room(struct verify_waiting *waiting)
 	assert(kept == waiting->count);
 }
 
-void verify_waiting_add(struct verify_waiting *waiting, balance_ref ref, const struct verify_row *row)
+void verify_waiting_add(
+	struct verify_waiting *waiting, balance_ref ref, const struct verify_row *row)
 {
 	if (waiting->used == waiting->capacity)
 		make_room(waiting);

@@ -1,6 +1,7 @@
 /*
- * Journal rows that were read before the row that their chain puts in front of them: after a replay,
- * a row's prev_offset may be the larger.  Few, as a rule: as many as the replay has journalled.
+ * Journal rows that were read before the row that their chain puts in front of them: after a
+ * replay, a row's prev_offset may be the larger.  Few, as a rule: as many as the replay has
+ * journalled.
  *
  * Rows are added in the order of their offsets and found by it, or by prev_offset.  Pure.
  */
@@ -29,7 +30,8 @@ void verify_waiting_init(struct verify_waiting *waiting);
 void verify_waiting_finish(struct verify_waiting *waiting);
 
 /* row->offset is above those of all before it. */
-void verify_waiting_add(struct verify_waiting *waiting, balance_ref ref, const struct verify_row *row);
+void verify_waiting_add(
+	struct verify_waiting *waiting, balance_ref ref, const struct verify_row *row);
 
 /* Whether the row of this balance at this offset waits. */
 bool verify_waiting_has(const struct verify_waiting *waiting, balance_ref ref, int64_t offset);
@@ -38,8 +40,8 @@ bool verify_waiting_has(const struct verify_waiting *waiting, balance_ref ref, i
 bool verify_waiting_take(struct verify_waiting *waiting, balance_ref ref, int64_t prev_offset,
 	struct verify_row *ret_row);
 
-/* The next row at or behind *cursor, which begins at 0; NULL: none.  Nothing is added between calls,
- * but rows may be taken. */
+/* The next row at or behind *cursor, which begins at 0; NULL: none.  Nothing is added between
+ * calls, but rows may be taken. */
 const struct verify_row *verify_waiting_next(
 	const struct verify_waiting *waiting, size_t *cursor, balance_ref *ret_ref);
 

@@ -6,7 +6,7 @@
  * early rather than too late.
  *
  * Locks: acquire takes leader_locks, then partition_offsets; a flush takes partition_offsets alone,
- * so the two cannot deadlock.  Rows are locked by primary key, one by one.
+ * so the two cannot deadlock.
  */
 #include "lease_store_mysql.h"
 

@@ -84,7 +84,7 @@ int mysql_env_setup_empty(void **state)
 
 	env->options = (struct db_options){
 		.host = setting("LEDGERD_TEST_MYSQL_HOST"),
-		.port = atoi(setting("LEDGERD_TEST_MYSQL_PORT")),
+		.port = strtol(setting("LEDGERD_TEST_MYSQL_PORT"), NULL, 10),
 		.socket = "",
 		.user = setting("LEDGERD_TEST_MYSQL_USER"),
 		.password = setting("LEDGERD_TEST_MYSQL_PASSWORD"),

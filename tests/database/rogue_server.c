@@ -148,9 +148,10 @@ struct rogue_server *rogue_server_start(enum rogue_moment moment, const char *fi
 	rogue->file = file;
 	rogue->packet = xmalloc(PACKET_MAX);
 	rogue->listener = socket(AF_INET, SOCK_STREAM, 0);
-	bind(rogue->listener, (struct sockaddr *)&address, length);
-	listen(rogue->listener, 1);
-	getsockname(rogue->listener, (struct sockaddr *)&address, &length);
+	if (bind(rogue->listener, (struct sockaddr *)&address, length) != 0 ||
+		listen(rogue->listener, 1) != 0 ||
+		getsockname(rogue->listener, (struct sockaddr *)&address, &length) != 0)
+		abort();
 	*ret_port = ntohs(address.sin_port);
 	pthread_create(&rogue->thread, NULL, serve, rogue);
 	return rogue;

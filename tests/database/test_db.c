@@ -142,9 +142,9 @@ static int listen_on(int *ret_port)
 	socklen_t length = sizeof(address);
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 
-	bind(fd, (struct sockaddr *)&address, length);
-	listen(fd, 4);
-	getsockname(fd, (struct sockaddr *)&address, &length);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, length), 0);
+	assert_int_equal(listen(fd, 4), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
 	*ret_port = ntohs(address.sin_port);
 	return fd;
 }

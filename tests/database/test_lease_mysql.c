@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TTL_MS     2000
+#define TTL_MS     INT64_C(2000)
 #define PARTITIONS 4
 
 struct world {

@@ -35,16 +35,18 @@ static void assert_statement(struct mysql_env *env, int64_t account, const char 
 {
 	struct statement statement;
 	struct error err;
-	char ids[256] = "";
+	char *ids = NULL;
+	size_t length;
+	FILE *file = open_memstream(&ids, &length);
 
 	assert_ok(statement_read(env->db, account, currency, limit, &statement, &err), err);
-	for (size_t i = 0; i < statement.row_count; i++) {
-		strcat(ids, i ? " " : "");
-		strcat(ids, statement.rows[i].transaction_id);
-	}
+	for (size_t i = 0; i < statement.row_count; i++)
+		fprintf(file, "%s%s", i ? " " : "", statement.rows[i].transaction_id);
+	fclose(file);
 	assert_string_equal(ids, expected_ids);
 	assert_int_equal(statement.more, expected_more);
 	statement_finish(&statement);
+	free(ids);
 }
 
 static void test_chains_are_walked_newest_first(void **state)

@@ -7,7 +7,7 @@
 #include "ledger.h"
 #include "store_mysql.h"
 
-#define EVENTS 4000
+#define EVENTS ((size_t)4000)
 #define TTL_MS 2000
 #define EPOCH  5
 

@@ -100,7 +100,7 @@ def test_topic_grows_while_it_is_consumed(ledger):
     for partition in (0, 1):
         reason = wait_halted(ledger, partition, 90)
         assert "3 partitions" in reason and "records 2" in reason
-    assert ledger.sql("SELECT * FROM dead_letters") == []
+    assert not ledger.sql("SELECT * FROM dead_letters")
     assert one.process.poll() is None
 
 

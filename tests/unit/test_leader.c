@@ -668,7 +668,7 @@ static int broken_acquire(struct lease_store *store, const char *consumer_id, in
 static void test_a_partition_that_cannot_be_acquired_is_not_in_the_way(void **state)
 {
 	struct world *world = *state;
-	struct lease_store_ops ops;
+	static struct lease_store_ops ops; /* outlives a test that fails */
 	struct instance *a;
 
 	world_init(world, 8, 1);
