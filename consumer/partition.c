@@ -8,6 +8,7 @@
 
 #include "decode.h"
 #include "mem.h"
+#include "sample.h"
 
 #define BACKOFF_MIN_MS 20
 #define BACKOFF_MAX_MS 2000
@@ -188,6 +189,14 @@ void partition_recover(struct partition *p)
 
 /* Failures of what is around ------------------------------------------------------------------ */
 
+uint64_t partition_random(struct partition *p)
+{
+	p->random ^= p->random << 13;
+	p->random ^= p->random >> 7;
+	p->random ^= p->random << 17;
+	return p->random;
+}
+
 static int64_t backoff_ms(struct partition *p)
 {
 	int64_t ceiling_ms = BACKOFF_MIN_MS;
@@ -195,10 +204,7 @@ static int64_t backoff_ms(struct partition *p)
 	for (int i = 0; i < p->attempt && ceiling_ms < BACKOFF_MAX_MS; i++)
 		ceiling_ms *= 2;
 	p->attempt++;
-	p->random ^= p->random << 13;
-	p->random ^= p->random >> 7;
-	p->random ^= p->random << 17;
-	return ceiling_ms / 2 + (int64_t)(p->random % (uint64_t)ceiling_ms) / 2;
+	return ceiling_ms / 2 + (int64_t)(partition_random(p) % (uint64_t)ceiling_ms) / 2;
 }
 
 int64_t partition_reader_failed(struct partition *p, enum store_result result, const char *what,
@@ -649,6 +655,7 @@ static int64_t run_turn(struct partition *p)
 		return 0;
 	if (p->look_again)
 		return look_again(p);
+	sample(p, now_ms);
 	if (p->relearn || flush_due(p, now_ms))
 		return enter(p, now_ms);
 	if (p->prepared->count - p->resolved >= FETCH_AT)

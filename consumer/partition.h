@@ -58,6 +58,8 @@ struct partition_edges {
 		enum partition_state to, const char *reason);
 	/* A call that failed and is tried again: for the log and the metrics. */
 	void (*on_retry)(void *context, int32_t partition, const char *what, const struct error *err);
+	/* So many balances in memory are not what the database has. */
+	void (*on_drift)(void *context, int32_t partition, int64_t balances);
 };
 
 struct partition;

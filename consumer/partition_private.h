@@ -56,6 +56,7 @@ struct partition {
 	int64_t redis_offset;          /* as read at recovery; what is stored while Redis is off */
 
 	bool reader_connected;
+	int64_t sampled_ms; /* when memory was last compared with the database */
 	int attempt;        /* failures of the reader or Kafka in a row */
 	uint64_t random;
 	char reason[500];   /* of the halt */
@@ -80,6 +81,8 @@ int64_t partition_halting(struct partition *p, const char *format, ...)
 void partition_recover(struct partition *p);
 
 void partition_forget_newest(struct partition *p);
+
+uint64_t partition_random(struct partition *p);
 
 /* A call on the reader failed, or Kafka did not answer: how long to wait before it is tried again. */
 int64_t partition_reader_failed(struct partition *p, enum store_result result, const char *what,

@@ -28,8 +28,13 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ASK_MS              3000
+/* librdkafka tells us of a topic that went away while it takes its partitions from their brokers'
+ * threads.  Unassigned in that moment, a partition keeps a thread from ever ending (seen with 2.0.2:
+ * half of the clients could not be destroyed).  It is over within a millisecond. */
+#define SETTLE_US 200000
 #define REOPEN_MS           1000 /* between two attempts after an error */
 #define HEADERS_CHUNK_BYTES (64 * 1024)
 
@@ -268,6 +273,8 @@ static bool take_stop(struct topic_kafka *t, const rd_kafka_message_t *m, enum t
 	log_warn(kind == TOPIC_GONE ? "the topic went away" : "the offset is not in the log",
 		LI("partition", t->member.partition), LI("offset", t->next_offset),
 		LS("detail", m ? rd_kafka_message_errstr(m) : NULL));
+	if (kind == TOPIC_GONE)
+		usleep(SETTLE_US);
 	stop_reading(t, MUTE);
 	*item = (struct topic_item){.kind = kind};
 	return true;

@@ -80,6 +80,13 @@ static void on_retry(void *context, int32_t partition, const char *what, const s
 		LS("error", err->text));
 }
 
+static void on_drift(void *context, int32_t partition, int64_t balances)
+{
+	log_error("balances in memory are not what MySQL has: run `ledgerd verify`; a restart reads "
+		  "them anew",
+		LI("partition", partition), LI("balances", balances));
+}
+
 static void on_flush_retry(void *context, enum flush_step step, const struct error *err)
 {
 	struct worker *worker = context;
@@ -122,6 +129,7 @@ static struct partition_edges partition_edges(struct worker *worker)
 		.metrics = worker->edges.metrics,
 		.on_state = on_state,
 		.on_retry = on_retry,
+		.on_drift = on_drift,
 	};
 }
 

@@ -225,6 +225,8 @@ class QuickStart:
 
     def start_servers(self):
         self.check_disk()
+        self.end_ledgerd()  # that of a run that was killed or kept
+        self.check_port()
         with self.screen.step("servers") as done:
             running = {name for name, one in self.stack.services.items() if one.pid}
             started = set(self.stack.services) - running | set(self.started_services())
@@ -245,6 +247,13 @@ class QuickStart:
                          f"{self.stack.dir} has {free >> 20:,} MB: free some space, choose another "
                          "--dir, or fewer --events")
 
+    def check_port(self):
+        """The servers' own ports are the stack's matter."""
+        port = int(self.http.rpartition(":")[2])
+        if not ports.is_free(port):
+            raise Failed(f"port {port}, for /metrics, is taken by {ports.owner(port)}: stop that, or "
+                         "`deploy/stack stop` and choose other ports with --port-base")
+
     def started_services(self):
         """The services that a quick start has started, so that it may stop them."""
         with contextlib.suppress(FileNotFoundError, ValueError):
@@ -263,7 +272,6 @@ class QuickStart:
 
     def make_ledger(self):
         with self.screen.step("ledger") as done:
-            self.end_ledgerd()  # that of a run that was killed or kept
             self.make_topic()
             self.stack.mysql.sql(f"SET lock_wait_timeout = 30; DROP DATABASE IF EXISTS {DATABASE}; "
                                  f"CREATE DATABASE {DATABASE}")
@@ -319,11 +327,6 @@ class QuickStart:
 
     def start_ledgerd(self):
         with self.screen.step("ledgerd") as done:
-            port = int(self.http.rpartition(":")[2])
-            if not ports.is_free(port):
-                raise Failed(f"port {port}, for /metrics, is taken by {ports.owner(port)}: stop "
-                             "that, or choose other ports with --port-base (after "
-                             "`deploy/stack stop`)")
             self.ledgerd_log.write_bytes(b"")
             argv = [str(self.binary), "run", *NO_CONFIG]
             process = Process.spawn(argv, self.ledgerd_record, self.ledgerd_log, "ledgerd")
@@ -438,7 +441,7 @@ class QuickStart:
                             if number)
         meanings = {
             "applied": "balance changed",
-            "refused": "insufficient funds; journalled, balance unchanged",
+            "refused": "insufficient funds or overflow; journalled, balance unchanged",
             "duplicate": "sent before; nothing changed",
             "dead_letter": letters or "none",
         }

@@ -111,6 +111,17 @@ def test_duplicates_across_restarts_and_the_window(make_ledger):
     ledger.assert_equals_oracle()
 
 
+def test_balance_changed_by_hand_is_drift(make_ledger):
+    """Memory and database differ: counted and told, by sampling, without a restart."""
+    ledger = make_ledger(1)
+    one = ledger.start()
+    ledger.publish([event("a", 1), event("b", 2)])
+    ledger.wait_consumed()
+    ledger.sql("UPDATE account_balances SET available = available + 1 WHERE account_id = 1")
+    eventually(lambda: one.metric("ledger_balance_drift") >= 1, 20, "drift is counted")
+    assert "not what MySQL has" in one.log
+
+
 @pytest.mark.load
 def test_kills_in_a_row(make_ledger):
     """The only instance is killed again and again while events arrive."""

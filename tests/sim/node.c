@@ -140,6 +140,14 @@ static void on_retry(void *context, int32_t partition, const char *what, const s
 		partition, what, err->text);
 }
 
+static void on_drift(void *context, int32_t partition, int64_t balances)
+{
+	struct sim_worker *worker = context;
+
+	world_fail(worker->node->w, "node %d: partition %d: %lld balances drifted",
+		worker->node->number, partition, (long long)balances);
+}
+
 static struct partition_edges edges_of(struct sim_worker *worker)
 {
 	struct node *node = worker->node;
@@ -158,6 +166,7 @@ static struct partition_edges edges_of(struct sim_worker *worker)
 		.metrics = &node->metrics[worker->number],
 		.on_state = on_state,
 		.on_retry = on_retry,
+		.on_drift = on_drift,
 	};
 }
 
