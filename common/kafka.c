@@ -9,15 +9,20 @@
 #include "kafka.h"
 
 #include "log.h"
+#include "mem.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#define MESSAGE_BYTES       512                      /* of the fetch buffer, for each message */
+#define MESSAGE_BYTES       512 /* of the fetch buffer, for each message */
+#define CLOSE_S             5
 #define FETCH_QUEUE_BACKOFF "fetch.queue.backoff.ms" /* since 2.2.0 */
 #define FETCH_QUEUE_VERSION 0x020200ff
 
@@ -302,14 +307,59 @@ int kafka_open(const struct config *cfg, enum kafka_role role, kafka_error_fn *o
 	return rc;
 }
 
+/* Closing.  librdkafka 2.0.2 may wait for ever for one of its own threads when the topic was
+ * deleted (seen in one of ten): so somebody else waits, and is left behind if it takes too long. */
+
+struct closing {
+	rd_kafka_t *rk;
+	sem_t closed;
+};
+
+static void *run_close(void *context)
+{
+	struct closing *closing = context;
+
+	/* We are no member of a group that could be left. */
+	rd_kafka_destroy_flags(closing->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+	sem_post(&closing->closed);
+	return NULL;
+}
+
+static bool wait_closed(struct closing *closing)
+{
+	struct timespec until;
+	int rc;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += CLOSE_S;
+	do
+		rc = sem_clockwait(&closing->closed, CLOCK_MONOTONIC, &until);
+	while (rc != 0 && errno == EINTR);
+	return rc == 0;
+}
+
 void kafka_close(rd_kafka_t *rk)
 {
+	struct closing *closing;
+	pthread_t thread;
+
 	if (!rk)
 		return;
 	if (rd_kafka_type(rk) == RD_KAFKA_PRODUCER)
 		rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-	/* We are no member of a group that could be left. */
-	rd_kafka_destroy_flags(rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+	closing = xcalloc(1, sizeof(*closing));
+	closing->rk = rk;
+	sem_init(&closing->closed, 0, 0);
+	if (pthread_create(&thread, NULL, run_close, closing) != 0)
+		abort();
+	if (!wait_closed(closing)) {
+		log_debug("librdkafka does not end: it is left behind");
+		pthread_detach(thread);
+		return;
+	}
+	pthread_join(thread, NULL);
+	sem_destroy(&closing->closed);
+	free(closing);
 }
 
 /* Questions. */

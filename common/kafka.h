@@ -35,8 +35,8 @@ typedef void kafka_error_fn(rd_kafka_t *rk, int code, const char *text, void *co
 int kafka_open(const struct config *cfg, enum kafka_role role, kafka_error_fn *on_error,
 	rd_kafka_t **ret_rk, struct error *err);
 
-/* Everything made from it is destroyed.  Messages that wait to be sent are dropped.  NULL is
- * allowed. */
+/* Everything made from it is destroyed.  Messages that wait to be sent are dropped.  Takes
+ * some seconds at most; then librdkafka's threads are left behind.  NULL is allowed. */
 void kafka_close(rd_kafka_t *rk);
 
 /* Most messages and bytes of them that the reader holds for a partition: the share of

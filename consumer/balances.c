@@ -20,12 +20,13 @@
 #define CHUNK_BYTES (CHUNK_ENTRIES * sizeof(struct entry))
 #define INDEX_CAPACITY_MIN ((size_t)1 << 12)
 #define OFFSET_MASK ((UINT64_C(1) << 48) - 1)
-#define OFFSET_MAX ((int64_t)OFFSET_MASK - 1)
 
 #define CURRENCIES_MAX 65536
 
 #define FLAG_USED 0x80 /* since the clock's hand last passed */
 #define FLAG_PINS (BALANCE_PIN_EVEN | BALANCE_PIN_ODD)
+
+_Static_assert(BALANCE_OFFSET_MAX == (int64_t)OFFSET_MASK - 1, "last_offset + 1 fits");
 
 struct entry {
 	int64_t account_id;
@@ -425,8 +426,8 @@ void balances_set(struct balances *balances, balance_ref ref, const struct balan
 	assert(entry->account_id != 0);
 	assert(balance->available >= 0 && balance->available <= DECIMAL_MAX);
 	assert(balance->frozen >= 0 && balance->frozen <= DECIMAL_MAX);
-	assert(balance->version >= 0 && balance->version <= OFFSET_MAX);
-	assert(balance->last_offset >= -1 && balance->last_offset <= OFFSET_MAX);
+	assert(balance->version >= 0 && balance->version <= BALANCE_OFFSET_MAX);
+	assert(balance->last_offset >= -1 && balance->last_offset <= BALANCE_OFFSET_MAX);
 	entry->available = balance->available;
 	entry->frozen = balance->frozen;
 	entry->version = (uint64_t)balance->version & OFFSET_MASK;

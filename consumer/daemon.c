@@ -28,6 +28,7 @@
 #define WATCH_MS 500            /* between two looks of the main loop */
 #define LAYOUT_CHECK_MS 60000   /* between two questions about the topic's shape */
 #define SERVER_AGAIN_MS 1000    /* between two attempts at the start */
+#define QUESTION_TIMEOUT_MS 5000 /* for a server that answers nothing at the start, and in /status */
 #define PUBLISH_GRACE_MS 3000   /* for Redis at the end */
 #define BEAT_LIMIT_MS 60000     /* a loop that is silent for longer is not alive */
 #define OUT_OF_RANGE_MS 30000
@@ -190,10 +191,19 @@ static int64_t high_watermark(void *context, int32_t partition)
 	return d->metrics_ready ? gauge_read(&d->metrics.partitions[partition].high_watermark) : -1;
 }
 
+/* A connection for one question, which nobody waits for long. */
+static struct db *questioner(const struct daemon *d)
+{
+	struct db_options options = d->db_options;
+
+	options.io_timeout_ms = QUESTION_TIMEOUT_MS;
+	return db_create(&options);
+}
+
 static void answer_status(void *context, struct http_response *response)
 {
 	struct daemon *d = context;
-	struct db *db = db_create(&d->db_options);
+	struct db *db = questioner(d);
 	struct error err;
 	char *json = NULL;
 
@@ -231,7 +241,7 @@ static int http_start(struct daemon *d, struct error *err)
 /* One attempt: is the schema ours, and which log does the database belong to? */
 static enum db_result read_meta(struct daemon *d, struct error *err)
 {
-	struct db *db = db_create(&d->db_options);
+	struct db *db = questioner(d);
 	struct topic_layout layout;
 	enum db_result result = db_connect(db, err);
 

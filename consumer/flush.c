@@ -44,7 +44,7 @@ void flush_start(struct flush *f, const struct flush_request *request)
 	f->request = *request;
 	f->verdict = FLUSH_PENDING;
 	f->attempt = 0;
-	f->step = f->connected ? FLUSH_BEGIN : FLUSH_CONNECT;
+	f->step = FLUSH_BEGIN; /* whether there is a connection only the driver may ask */
 }
 
 bool flush_ended(const struct flush *f)
@@ -127,8 +127,11 @@ static int64_t step_connect(struct flush *f)
 
 static int64_t step_begin(struct flush *f)
 {
-	enum store_result result = f->store->ops->begin(f->store, &f->error);
+	enum store_result result;
 
+	if (!f->connected)
+		return next(f, FLUSH_CONNECT);
+	result = f->store->ops->begin(f->store, &f->error);
 	return result == STORE_OK ? next(f, FLUSH_FENCE) : failed(f, result);
 }
 
@@ -274,7 +277,8 @@ int64_t flush_step(struct flush *f)
 
 void flush_keepalive(struct flush *f)
 {
-	assert(f->step == FLUSH_IDLE || f->step == FLUSH_ENDED);
-	if (f->connected && f->store->ops->ping(f->store, &f->error) != STORE_OK)
+	struct error err;
+
+	if (f->connected && f->store->ops->ping(f->store, &err) != STORE_OK)
 		f->connected = false;
 }

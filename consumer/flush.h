@@ -64,7 +64,7 @@ struct flush {
 void flush_init(struct flush *f, struct store *store, uint64_t seed);
 void flush_finish(struct flush *f);
 
-/* Starts a flush; the one before has ended. */
+/* Starts a flush; the one before has ended.  The driver's first step comes after it. */
 void flush_start(struct flush *f, const struct flush_request *request);
 
 /*
@@ -78,7 +78,10 @@ bool flush_ended(const struct flush *f);
 /* The lease is gone or the process stops: ends before the next statement.  Any thread. */
 void flush_abandon(struct flush *f);
 
-/* Keeps an idle connection alive; a broken one is noticed by the next flush. */
+/*
+ * Keeps an idle connection alive; a broken one is noticed by the next flush.  Called by whoever calls
+ * flush_step, between two flushes; another thread may call flush_start meanwhile.
+ */
 void flush_keepalive(struct flush *f);
 
 #endif

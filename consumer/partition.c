@@ -423,10 +423,35 @@ static void poll(struct partition *p, int64_t now_ms)
 
 /* Fetch: balances that are not in memory ------------------------------------------------------ */
 
+/* Rows that this partition has not written yet: somebody else writes to the database, or an account
+ * came from another partition.  NULL: there are none. */
+static const struct balance_row *find_foreign(const struct partition *p, size_t count)
+{
+	int64_t committed = p->flying ? p->flying->begin_offset : p->prepared->begin_offset;
+
+	for (size_t i = 0; i < count; i++)
+		if (p->rows[i].found && p->rows[i].balance.last_offset >= committed)
+			return &p->rows[i];
+	return NULL;
+}
+
+static int64_t halt_for_foreign(struct partition *p, const struct balance_row *row)
+{
+	char currency[CURRENCY_LENGTH_MAX + 1];
+
+	currency_text(row->key.currency, currency);
+	return partition_halting(p,
+		"account_balances has last_offset %" PRId64 " for account %" PRId64 " (%s), which "
+		"this partition has not reached: look for who else writes to the database, and run "
+		"`ledgerd verify`",
+		row->balance.last_offset, row->key.account_id, currency);
+}
+
 static int64_t load_missing(struct partition *p, size_t missing)
 {
 	int64_t wait_ms = 0;
 	struct store *store = reader(p, &wait_ms);
+	const struct balance_row *foreign;
 	enum store_result result;
 	struct error err;
 
@@ -438,6 +463,9 @@ static int64_t load_missing(struct partition *p, size_t missing)
 	if (result != STORE_OK)
 		return partition_reader_failed(p, result, "loading balances", &err);
 	p->attempt = 0;
+	foreign = find_foreign(p, missing);
+	if (foreign)
+		return halt_for_foreign(p, foreign);
 	ledger_load(&p->ledger, p->prepared, p->rows, missing);
 	return 0;
 }
@@ -641,6 +669,14 @@ static int64_t look_again(struct partition *p)
 	return 0;
 }
 
+/* No room for more: until the flush has ended, which wakes, or the next one may start. */
+static int64_t full_wait_ms(const struct partition *p)
+{
+	if (p->flying)
+		return p->config.poll_idle_ms;
+	return until_flush_ms(p, p->edges.clock->now_ms(p->edges.clock));
+}
+
 /* The way of an event: settle, poll, decode (with poll), fetch, dedupe, apply, flush; publish is
  * part of settling a commit. */
 static int64_t run_turn(struct partition *p)
@@ -660,7 +696,7 @@ static int64_t run_turn(struct partition *p)
 		return enter(p, now_ms);
 	if (p->prepared->count - p->resolved >= FETCH_AT)
 		return fetch(p);
-	return p->flying && batch_full(p->prepared) ? p->config.poll_idle_ms : 0;
+	return batch_full(p->prepared) ? full_wait_ms(p) : 0;
 }
 
 /* Endings ------------------------------------------------------------------------------------- */
@@ -682,7 +718,8 @@ static int64_t await_flush(struct partition *p)
 	return 0;
 }
 
-/* What is in flight ends, and what is prepared goes with one last flush. */
+/* What is in flight ends, and what is prepared goes with one last flush; but not if the log may be
+ * another one than it was read from. */
 static int64_t drain_turn(struct partition *p)
 {
 	int64_t now_ms = p->edges.clock->now_ms(p->edges.clock);
@@ -691,6 +728,8 @@ static int64_t drain_turn(struct partition *p)
 		return 0;
 	if (p->in_flight)
 		return p->config.poll_idle_ms;
+	if (p->look_again)
+		return end(p);
 	if (p->relearn || (!p->flying && !batch_empty(p->prepared)))
 		return enter(p, now_ms);
 	return end(p);

@@ -72,6 +72,12 @@ static int64_t recover_state(struct partition *p)
 		partition_lose(p, row.epoch != p->config.epoch);
 		return 0;
 	}
+	if (row.redis_offset < 0 || row.redis_offset > row.next_offset)
+		return partition_halting(p,
+			"partition_offsets has redis_offset %" PRId64 ", which is not between 0 and "
+			"next_offset %" PRId64 ": it was set by hand; set it to 0, which writes all of "
+			"the partition's balances to Redis again",
+			row.redis_offset, row.next_offset);
 	atomic_store(&p->committed_offset, row.next_offset);
 	atomic_store(&p->in_flight_offset, row.next_offset);
 	p->redis_offset = row.redis_offset;

@@ -130,13 +130,14 @@ struct store_ops {
 	/* Writes halted_reason if the epoch still holds.  *ret_written: it did. */
 	enum store_result (*halt)(struct store *s, int32_t partition, int64_t epoch, const char *reason,
 		bool *ret_written, struct error *err);
+	/* The server's number for the last failure; 0 if it was none of the server's. */
+	int (*last_errno)(const struct store *s);
 	void (*destroy)(struct store *s);
 };
 
 /* Every store begins with this. */
 struct store {
 	const struct store_ops *ops;
-	int last_errno; /* the server's number for the last failure; 0 if it had none */
 };
 
 #endif

@@ -560,6 +560,11 @@ static enum store_result store_halt(struct store *s, int32_t partition, int64_t 
 	});
 }
 
+static int store_last_errno(const struct store *s)
+{
+	return 0;
+}
+
 static void store_destroy(struct store *s)
 {
 	store_memory_cut(s);
@@ -585,6 +590,7 @@ static const struct store_ops ops = {
 	.changed_balances = store_changed_balances,
 	.scan_balances = store_scan_balances,
 	.halt = store_halt,
+	.last_errno = store_last_errno,
 	.destroy = store_destroy,
 };
 

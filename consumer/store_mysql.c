@@ -75,9 +75,9 @@ static enum store_result store_ping(struct store *s, struct error *err)
 	return result_of(db_ping(db_of(s), err));
 }
 
-unsigned store_mysql_errno(const struct store *s)
+static int store_last_errno(const struct store *s)
 {
-	return db_errno(((const struct store_mysql *)s)->db);
+	return (int)db_errno(((const struct store_mysql *)s)->db);
 }
 
 /* A flush ------------------------------------------------------------------------------------- */
@@ -277,7 +277,10 @@ static bool read_balance(struct db *db, struct store_balance *ret_row)
 		.partition = (int32_t)db_int(db, 6),
 		.updated_ms = db_int(db, 7),
 	};
-	return ret_row->key.currency != CURRENCY_NONE && ret_row->balance.version >= 0 &&
+	return ret_row->key.account_id > 0 && ret_row->key.currency != CURRENCY_NONE &&
+	       ret_row->balance.version >= 0 && ret_row->balance.version <= BALANCE_OFFSET_MAX &&
+	       ret_row->balance.last_offset >= 0 &&
+	       ret_row->balance.last_offset <= BALANCE_OFFSET_MAX &&
 	       read_amount(db, 2, &ret_row->balance.available) &&
 	       read_amount(db, 3, &ret_row->balance.frozen);
 }
@@ -627,6 +630,7 @@ static const struct store_ops store_ops = {
 	.changed_balances = store_changed_balances,
 	.scan_balances = store_scan_balances,
 	.halt = store_halt,
+	.last_errno = store_last_errno,
 	.destroy = store_destroy,
 };
 

@@ -13,7 +13,4 @@
 /* Where the server is; the timeouts are set for the lease's TTL.  Does not connect. */
 struct store *store_mysql_create(const struct db_options *options, int64_t ttl_ms);
 
-/* The number of the last failure (for ledger_mysql_retries_total); 0 if it was none of MySQL's. */
-unsigned store_mysql_errno(const struct store *s);
-
 #endif

@@ -32,8 +32,8 @@
 
 #define ASK_MS              3000
 /* librdkafka tells us of a topic that went away while it takes its partitions from their brokers'
- * threads.  Unassigned in that moment, a partition keeps a thread from ever ending (seen with 2.0.2:
- * half of the clients could not be destroyed).  It is over within a millisecond. */
+ * threads.  Unassigned in that moment, a partition keeps a thread from ever ending (seen with 2.0.2,
+ * in half of the cases).  It is over within a millisecond. */
 #define SETTLE_US 200000
 #define REOPEN_MS           1000 /* between two attempts after an error */
 #define HEADERS_CHUNK_BYTES (64 * 1024)

@@ -139,17 +139,27 @@ static void report_after(struct verify_chain *chain, const struct verify_row *ro
 		VERIFY_TEXT("%s (%s)", VERIFY_AMOUNT(expected), deed));
 }
 
-/* Takes the row's own word for the balance after it. */
-static void believe(struct balance *balance, const struct verify_row *row)
+/* Takes the row's own word for the amounts after it, if they can be. */
+static bool believe(struct balance *balance, const struct verify_row *row)
 {
-	bool changed = balance->available != row->available_after ||
-		       balance->frozen != row->frozen_after;
-
 	if (!in_bounds(row->available_after) || !in_bounds(row->frozen_after))
-		return;
+		return false;
 	balance->available = row->available_after;
 	balance->frozen = row->frozen_after;
-	balance->version += changed;
+	return true;
+}
+
+/* The rules and the row disagree.  Whether the balance changed is told by the rules if it is only
+ * the amounts that differ, else by the amounts. */
+static void go_on(struct balance *balance, const struct verify_row *row,
+	const struct balance *after, bool same_status)
+{
+	struct balance before = *balance;
+
+	*balance = *after;
+	if (believe(balance, row) && !same_status)
+		balance->version = before.version + (balance->available != before.available ||
+							    balance->frozen != before.frozen);
 }
 
 /* The row comes next on this balance: what do the rules say? */
@@ -161,7 +171,7 @@ static void judge(struct verify_chain *chain, const struct verify_row *row, stru
 	bool same_status;
 
 	if (row->unusable) {
-		believe(balance, row);
+		go_on(balance, row, balance, false);
 		return;
 	}
 	refusal = apply(&after, row->type, row->amount);
@@ -180,7 +190,7 @@ static void judge(struct verify_chain *chain, const struct verify_row *row, stru
 			chain, row, "available_after", row->available_after, after.available, deed);
 	if (row->frozen_after != after.frozen)
 		report_after(chain, row, "frozen_after", row->frozen_after, after.frozen, deed);
-	believe(balance, row);
+	go_on(balance, row, &after, same_status);
 }
 
 static const char *offset_text(char buffer[VERIFY_TEXT_MAX], int64_t offset)
@@ -210,6 +220,7 @@ static void take(struct verify_chain *chain, balance_ref ref, const struct verif
 	if (broken) {
 		report_broken(chain, row, balance->last_offset);
 		believe(balance, row);
+		balance->version += row->applied;
 	} else {
 		judge(chain, row, balance);
 	}
@@ -291,7 +302,7 @@ static int no_room(const struct verify_chain *chain, struct error *err)
 {
 	return error_set(err, -ENOMEM,
 		"partition %" PRId32 ": the journal has more balances than there is memory for; "
-				     "raise consumer.memory_max",
+		"raise consumer.memory_max",
 		chain->config.partition);
 }
 

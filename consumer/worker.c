@@ -67,8 +67,10 @@ static void on_state(void *context, int32_t partition, enum partition_state from
 
 static void count_retry(struct worker *worker, const struct store *store)
 {
-	if (store->last_errno != 0)
-		errno_counters_add(&worker->edges.metrics->mysql_retries, store->last_errno);
+	int number = store->ops->last_errno(store);
+
+	if (number != 0)
+		errno_counters_add(&worker->edges.metrics->mysql_retries, number);
 }
 
 static void on_retry(void *context, int32_t partition, const char *what, const struct error *err)

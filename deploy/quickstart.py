@@ -152,8 +152,12 @@ class QuickStart:
 
     def stop(self):
         """For --stop."""
-        if not self.end_ledgerd() + self.end_servers():
-            self.screen.line("nothing runs that a quick start has started")
+        self.screen.name = "stop"
+        self.screen.passing("...")
+        self.stack.say = self.screen.passing
+        ended = self.end_ledgerd() + self.end_servers()
+        self.screen.line(f"Stopped: {', '.join(ended)}." if ended else
+                         "Nothing runs that a quick start has started.")
         return 0
 
     def clean_up(self):
@@ -494,17 +498,23 @@ class QuickStart:
     def tell_how_to_go_on(self):
         env = os.path.relpath(self.environment_file)
         self.screen.line(f"""
-ledgerd and the servers run on.
+ledgerd and the servers run on. To look around, first let this shell know where they are:
 
-  . {env}            tells this shell where they are; then
+  . {env}
+
   ledgerd status
   ledgerd statement 1
   mariadb -S "$STACK_MYSQL_SOCKET" -u "$STACK_MYSQL_ADMIN" {DATABASE}
   redis-cli -p {self.stack.redis.port} HGETALL 'balance:{{1}}:USDT'
   curl http://{self.http}/metrics
 
-  deploy/quickstart --stop                    stops all of it
+To stop all of it: {self.stop_command}
 """)
+
+    @property
+    def stop_command(self):
+        default = self.options.dir == parser().get_default("dir")
+        return "deploy/quickstart --stop" + ("" if default else f" --dir {self.stack.dir}")
 
     # Programs.
 

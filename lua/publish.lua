@@ -21,10 +21,9 @@ for i = 1, #KEYS do
 	local key = KEYS[i]
 	local last = 4 * i
 	local version = ARGV[last - 1]
-	local old = call('HGET', key, 'version')
-	local old_number = old and tonumber(old)
+	local old = tonumber(call('HGET', key, 'version')) -- nil: there is none
 
-	if old_number and old_number > tonumber(version) then
+	if old and old > tonumber(version) then
 		stale = stale + 1
 	else
 		call('HSET', key, 'available', ARGV[last - 3], 'frozen', ARGV[last - 2],

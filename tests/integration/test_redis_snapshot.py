@@ -369,11 +369,12 @@ def put(tool, account=1):
 def test_wrong_type_names_the_key(make_tool, server):
     tool = make_tool("snapshot", server.port, keys_per_call=2)
     tool("connect")
+    server.client.lpush("balance:{8}:USDT", "mine")
     server.client.lpush("balance:{5}:USDT", "mine")
     for account in range(1, 9):
         put(tool, account)
     tool.fails("publish", errno.EINVAL, "balance:{5}:USDT", f"127.0.0.1:{server.port}", "delete")
-    server.client.delete("balance:{5}:USDT")
+    server.client.delete("balance:{5}:USDT", "balance:{8}:USDT")
     for account in range(1, 9):  # the connection is good, and sending all again is harmless
         put(tool, account)
     assert tool("publish") == "stale=0"
@@ -511,6 +512,32 @@ def test_cluster_is_refused(make_server, make_tool):
     tool.fails("check", errno.EINVAL, "cluster")
     put(tool)
     tool.fails("publish", errno.ENOTSUP, "Redis Cluster is not supported")
+
+
+def test_calls_in_flight_are_limited(make_tool):
+    """A server that takes calls and answers none gets no more than redis.calls_in_flight."""
+    received = bytearray()
+
+    def serve(listener):
+        connection, _ = listener.accept()
+        connection.recv(65536)  # SCRIPT LOAD
+        connection.sendall(b"$40\r\n" + b"a" * 40 + b"\r\n")
+        connection.settimeout(1)
+        with contextlib.suppress(TimeoutError):
+            while True:
+                received.extend(connection.recv(65536))
+        connection.close()
+
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        tool = make_tool("snapshot", listener.getsockname()[1], keys_per_call=2, calls_in_flight=3)
+        tool("connect")
+        for account in range(1, 21):
+            put(tool, account)
+        tool.fails("publish", errno.ECONNRESET)
+        thread.join()
+    assert received.count(b"EVALSHA") == 3
 
 
 def test_it_is_not_redis(make_tool):

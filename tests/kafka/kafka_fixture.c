@@ -35,6 +35,7 @@ rd_kafka_t *fixture_producer(const char *servers, const char *transactional_id)
 
 	rd_kafka_conf_set(conf, "bootstrap.servers", servers, text, sizeof(text));
 	rd_kafka_conf_set(conf, "linger.ms", "0", text, sizeof(text));
+	rd_kafka_conf_set(conf, "max.in.flight", "1", text, sizeof(text));
 	rd_kafka_conf_set(conf, "log_level", "0", text, sizeof(text));
 	if (transactional_id)
 		rd_kafka_conf_set(conf, "transactional.id", transactional_id, text, sizeof(text));

@@ -288,7 +288,9 @@ static void a_longer_topic_made_anew_is_noticed(void **state)
 	int64_t until_ms = fixture_now_ms() + WAIT_MS;
 
 	kafka_client_set_watch_interval(w->client, 200);
-	fixture_fill(w->producer, w->topic, 0, 0, 100);
+	fixture_fill(w->producer, w->topic, 0, 0, 50);
+	usleep(10000); /* so that not all have the same time */
+	fixture_fill(w->producer, w->topic, 0, 50, 100);
 	fixture_open(t, 0);
 	expect(t, 0, 100, 100);
 	usleep(1500000); /* for the watch to begin */

@@ -19,7 +19,7 @@
 #define STEPS_MAX 3000000
 
 struct totals {
-	uint64_t worlds, steps, events, commits, crashes, pauses, stops, faults;
+	uint64_t worlds, steps, events, commits, crashes, pauses, stalls, stops, faults;
 	double simulated_seconds;
 };
 
@@ -41,6 +41,7 @@ static void run(uint64_t seed, FILE *trace, struct totals *totals)
 	totals->commits += w.db.commits;
 	totals->crashes += w.crashes;
 	totals->pauses += w.pauses;
+	totals->stalls += w.stalls;
 	totals->stops += w.stops;
 	totals->faults += w.faults;
 	totals->simulated_seconds += (double)(w.now_us - start_us) / 1e6;
@@ -58,10 +59,10 @@ static double seconds_now(void)
 static void report(const struct totals *t, double seconds)
 {
 	printf("%" PRIu64 " worlds at rest: %" PRIu64 " events, %" PRIu64 " steps, %" PRIu64
-	       " commits, %" PRIu64 " kills, %" PRIu64 " pauses, %" PRIu64 " clean stops, %" PRIu64
-	       " faults\n",
-		t->worlds, t->events, t->steps, t->commits, t->crashes, t->pauses, t->stops,
-		t->faults);
+	       " commits, %" PRIu64 " kills, %" PRIu64 " pauses, %" PRIu64 " stalls, %" PRIu64
+	       " clean stops, %" PRIu64 " faults\n",
+		t->worlds, t->events, t->steps, t->commits, t->crashes, t->pauses, t->stalls,
+		t->stops, t->faults);
 	printf("%.0f simulated seconds in %.1f s: %.0f worlds, %.0f events and %.0f simulated "
 	       "seconds a minute\n",
 		t->simulated_seconds, seconds, (double)t->worlds * 60 / seconds,

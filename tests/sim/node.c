@@ -17,6 +17,7 @@ struct sim_worker {
 	bool submitted;
 	int64_t flush_wait_us; /* the machine's pause ends */
 	int64_t turn_wait_us;
+	int64_t flush_silent_us; /* the flusher's session has been silent since */
 	struct store *reader;
 	struct store *flush_store;
 	struct topic *topic;
@@ -370,6 +371,38 @@ static void cut_when_silent(struct node *node)
 	}
 }
 
+void node_stall(struct node *node)
+{
+	struct world *w = node->w;
+	int64_t until_us = w->now_us + random_below(&w->random, 2 * WORLD_TTL_MS * 1000);
+	struct sim_worker *worker = node->workers[random_below(&w->random, w->partitions)];
+
+	switch (random_below(&w->random, 5)) {
+	case 0:
+		node->leader_wait_us = until_us;
+		break;
+	case 1:
+		node->publisher_wait_us = until_us;
+		break;
+	case 2:
+		if (worker)
+			worker->turn_wait_us = until_us;
+		break;
+	case 3:
+		if (worker)
+			worker->flush_wait_us = until_us;
+		break;
+	default: /* the flusher is the first to wake: nobody has told it that the lease is gone */
+		node->leader_wait_us = until_us;
+		if (worker) {
+			worker->turn_wait_us = until_us;
+			worker->flush_wait_us = until_us - random_below(&w->random, 1000000);
+		}
+	}
+	world_trace(w, "node %d: a thread stalls for %lld ms", node->number,
+		(long long)(until_us - w->now_us) / 1000);
+}
+
 static bool step_leader(struct node *node)
 {
 	struct world *w = node->w;
@@ -403,8 +436,12 @@ static bool step_flush(struct sim_worker *worker)
 	struct world *w = worker->node->w;
 	enum flush_step step = worker->flush.step;
 
-	if (!worker->submitted || w->now_us < worker->flush_wait_us)
+	if (!worker->submitted || w->now_us < worker->flush_wait_us) {
+		if (w->now_us - worker->flush_silent_us > (int64_t)WORLD_TTL_MS * 600)
+			store_memory_cut(worker->flush_store);
 		return false;
+	}
+	worker->flush_silent_us = w->now_us;
 	worker->flush_wait_us = w->now_us + 1000 * flush_step(&worker->flush);
 	if (flush_ended(&worker->flush)) {
 		worker->submitted = false;

@@ -16,6 +16,9 @@ bool node_stopped(const struct node *node);
 /* SIGSTOP until then; the server cuts its silent connections meanwhile. */
 void node_pause(struct node *node, int64_t until_us);
 
+/* One of its threads gets no processor for up to twice the TTL, while the others run on. */
+void node_stall(struct node *node);
+
 /* One step of one of its parts, chosen at random; false: it sleeps. */
 bool node_step(struct node *node);
 

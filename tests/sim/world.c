@@ -66,6 +66,7 @@ static void rates_init(struct world *w)
 		.kafka_away = weather(r, 30),
 		.crash = weather(r, 30),
 		.pause = weather(r, 20),
+		.stall = weather(r, 60),
 		.stop = weather(r, 15),
 		.send = 500 + random_below(r, 4000),
 	};
@@ -136,6 +137,9 @@ static void disturb_node(struct world *w, int number)
 		w->pauses++;
 		world_trace(w, "node %d: stopped for %" PRId64 " s", number, seconds);
 		node_pause(w->nodes[number], w->now_us + seconds * 1000000);
+	} else if (random_chance(r, w->rates.stall)) {
+		w->stalls++;
+		node_stall(w->nodes[number]);
 	} else if (random_chance(r, w->rates.stop)) {
 		w->stops++;
 		world_trace(w, "node %d: told to stop", number);

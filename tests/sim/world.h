@@ -39,6 +39,7 @@ struct world_rates {
 	int64_t kafka_away;
 	int64_t crash;
 	int64_t pause;
+	int64_t stall;
 	int64_t stop;
 	int64_t send;
 };
@@ -76,7 +77,7 @@ struct world {
 
 	FILE *trace; /* NULL: silent */
 	uint64_t steps;
-	uint64_t crashes, pauses, stops, faults; /* what was done to it */
+	uint64_t crashes, pauses, stalls, stops, faults; /* what was done to it */
 };
 
 void world_init(struct world *w, uint64_t seed, FILE *trace);
