@@ -59,7 +59,7 @@ struct kafka_client {
 	bool committing;
 	int64_t commit_at_ms;
 	int64_t nudge_at_ms;
-	int64_t watch_at_ms;
+	int64_t watched_ms; /* when it was done last */
 };
 
 static int64_t now_ms(void)
@@ -326,7 +326,7 @@ static void watch_due(struct kafka_client *client, int64_t now)
 	struct watched *watched;
 	size_t count;
 
-	if (now < client->watch_at_ms)
+	if (now - client->watched_ms < atomic_load(&client->watch_interval_ms))
 		return;
 	watches = copy_watches(client, &watched, &count);
 	if (compare_watches(client, watches, watched, count)) {
@@ -340,12 +340,13 @@ static void watch_due(struct kafka_client *client, int64_t now)
 	finish_watches(client, watches, watched, count);
 	free(watches);
 	free(watched);
-	client->watch_at_ms = now_ms() + atomic_load(&client->watch_interval_ms);
+	client->watched_ms = now_ms();
 }
 
 void kafka_client_set_watch_interval(struct kafka_client *client, int64_t interval_ms)
 {
 	atomic_store(&client->watch_interval_ms, interval_ms);
+	wakeup_ring(&client->wakeup);
 }
 
 void kafka_client_opening(struct kafka_client *client, struct kafka_member *member)

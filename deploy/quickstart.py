@@ -76,6 +76,9 @@ def parser():
                      help="do not look for missing Debian packages")
     top.add_argument("--dir", default=os.environ.get("STACK_DIR", DIR_DEFAULT), metavar="FOLDER",
                      help="the stack's folder; default: $STACK_DIR, or build/stack")
+    top.add_argument("--cache", metavar="FOLDER",
+                     help="where Kafka's jars are or shall be; default: the stack's, or "
+                     "$STACK_CACHE")
     top.add_argument("--port-base", type=int, metavar="N",
                      help="is added to the servers' usual ports; default: the stack's, or 10000")
     return top
@@ -118,7 +121,8 @@ class QuickStart:
     def __init__(self, options, screen):
         self.options = options
         self.screen = screen
-        self.stack = Stack(options.dir, say=screen.say, port_base=options.port_base)
+        self.stack = Stack(options.dir, say=screen.say, port_base=options.port_base,
+                           cache=options.cache)
         self.dir = self.stack.dir / "quickstart"
         self.dir.mkdir(parents=True, exist_ok=True)
         self.services_file = self.dir / "services.json"

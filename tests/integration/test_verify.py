@@ -112,6 +112,7 @@ def filled(stack, tmp_path_factory):
         ledger.publish_to(partition, None, event("no-key", account))
         ledger.publish_to(1 - partition, key, event("elsewhere", account))
         ledger.publish_to(partition, key, event(f"last-{partition}", account, ts=1767225600123))
+        ledger.publish_to(partition, key, event(f"last-{partition}", account, amount="2"))
     ledger.wait_consumed()
     ledger.assert_equals_oracle()
     assert one.stop() == 0
