@@ -45,6 +45,7 @@ struct daemon {
 	struct ledger_meta meta;
 	uint64_t seed;
 
+	struct config kafka_cfg; /* cfg, with the fetch buffer that the memory allows */
 	struct kafka_client *kafka;
 	struct lease_store *lease_store;
 	struct publisher *publisher; /* NULL: Redis is off */
@@ -119,6 +120,8 @@ static void answer_healthz(void *context, struct http_response *response)
 	struct daemon *d = context;
 	struct instance_health health = {.leader_beat_ms = now_ms(d),
 		.oldest_worker_beat_ms = INT64_MAX};
+	/* A database that does not answer is not our loops' fault: see db_options_set_lease. */
+	int64_t silence_ms = 3 * d->cfg->lease.ttl_ms;
 	struct health_beat beats[3];
 	char *body;
 	int status;
@@ -128,8 +131,10 @@ static void answer_healthz(void *context, struct http_response *response)
 		instance_health(d->instance, &health);
 	pthread_mutex_unlock(&d->lock);
 	beats[0] = (struct health_beat){"main", atomic_load(&d->beat_ms), BEAT_LIMIT_MS};
-	beats[1] = (struct health_beat){"leader", health.leader_beat_ms, BEAT_LIMIT_MS};
-	beats[2] = (struct health_beat){"partitions", health.oldest_worker_beat_ms, BEAT_LIMIT_MS};
+	beats[1] = (struct health_beat){"leader", health.leader_beat_ms,
+		BEAT_LIMIT_MS + silence_ms};
+	beats[2] = (struct health_beat){"partitions", health.oldest_worker_beat_ms,
+		BEAT_LIMIT_MS + silence_ms + d->cfg->consumer.poll_idle_ms};
 	status = health_live(beats, health.oldest_worker_beat_ms == INT64_MAX ? 2 : 3, now_ms(d),
 		&body);
 	set_body(response, status, body);
@@ -351,6 +356,18 @@ static int plan_memory(struct daemon *d, struct error *err)
 	return 0;
 }
 
+/* A client with a smaller fetch buffer than configured, if the plan says so; nothing was read yet. */
+static int limit_fetch(struct daemon *d, struct error *err)
+{
+	if (d->memory.fetch_bytes >= (size_t)d->cfg->kafka.fetch_buffer)
+		return 0;
+	kafka_client_destroy(d->kafka);
+	d->kafka = NULL;
+	d->kafka_cfg = *d->cfg;
+	d->kafka_cfg.kafka.fetch_buffer = (int64_t)d->memory.fetch_bytes;
+	return kafka_client_create(&d->kafka_cfg, &d->kafka, err);
+}
+
 /* Subsystems ----------------------------------------------------------------------------------- */
 
 static void metrics_start(struct daemon *d)
@@ -538,7 +555,7 @@ static int run(struct daemon *d)
 	rc = await_meta(d);
 	if (rc != 0)
 		return rc > 0 ? 1 : 0;
-	if (plan_memory(d, &err) != 0)
+	if (plan_memory(d, &err) != 0 || limit_fetch(d, &err) != 0)
 		return refuse(&err);
 	d->lease_store = lease_store_mysql_create(&d->db_options, d->cfg->lease.ttl_ms);
 	metrics_start(d);

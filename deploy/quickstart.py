@@ -109,6 +109,11 @@ def main():
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads any more
         return 1
+    except OSError as error:
+        screen.clear()
+        print(f"quickstart: {error}: check who owns the folder, and the space on its disk",
+              file=sys.stderr)
+        return 1
 
 
 def tell(number, _frame):

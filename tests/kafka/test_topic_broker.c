@@ -2,7 +2,8 @@
  * topic_kafka against a real Kafka, for what librdkafka's own cluster in memory does not have:
  * transactions, deleted records, topics that are deleted, made anew and grown.
  *
- * LEDGERD_TEST_KAFKA names the broker (host:port); without it everything is skipped.
+ * LEDGERD_TEST_KAFKA names the broker (host:port); without it everything is skipped.  Where
+ * LEDGERD_TEST_KAFKA_DATA is the folder of its logs (log.dirs), a batch is damaged there, too.
  */
 #include "kafka_fixture.h"
 
@@ -323,6 +324,55 @@ static void the_same_log_stays_the_same(void **state)
 	expect(t, 2000, 2001, 2001);
 }
 
+/* Flips a bit in the middle of the partition's first segment. */
+static void flip_bit(struct world *w)
+{
+	char path[512];
+	FILE *file;
+	long middle;
+	int byte;
+
+	snprintf(path, sizeof(path), "%s/%s-0/00000000000000000000.log",
+		getenv("LEDGERD_TEST_KAFKA_DATA"), w->topic);
+	file = fopen(path, "r+");
+	if (!file)
+		fail_msg("%s cannot be opened", path);
+	fseek(file, 0, SEEK_END);
+	middle = ftell(file) / 2;
+	fseek(file, middle, SEEK_SET);
+	byte = fgetc(file);
+	fseek(file, middle, SEEK_SET);
+	fputc(byte ^ 4, file);
+	fclose(file);
+}
+
+/* librdkafka reports a damaged batch and goes on behind it, which would lose its events. */
+static void a_damaged_batch_is_waited_for(void **state)
+{
+	struct world *w = *state;
+	struct topic *t = make_topic(w, 0);
+	struct topic_item items[ITEMS];
+	int64_t next = 0;
+
+	if (!getenv("LEDGERD_TEST_KAFKA_DATA"))
+		skip();
+	for (int64_t batch = 0; batch < 9; batch++)
+		fixture_fill(w->producer, w->topic, 0, batch * 10, batch * 10 + 10);
+	flip_bit(w);
+	fixture_open(t, 0);
+	for (int64_t until_ms = fixture_now_ms() + 4000; fixture_now_ms() < until_ms;) {
+		size_t count = t->ops->poll(t, 100, items, ITEMS);
+
+		for (size_t i = 0; i < count; i++) {
+			assert_int_equal(items[i].kind, TOPIC_MESSAGE);
+			assert_int_equal(items[i].message.offset, next++);
+		}
+	}
+	assert_int_equal(next, 40);
+	flip_bit(w);
+	expect(t, 40, 90, 90);
+}
+
 static void a_grown_topic_is_seen(void **state)
 {
 	struct world *w = *state;
@@ -351,6 +401,7 @@ int main(int argc, char **argv)
 		TEST(a_topic_made_anew_is_noticed),
 		TEST(a_longer_topic_made_anew_is_noticed),
 		TEST(the_same_log_stays_the_same),
+		TEST(a_damaged_batch_is_waited_for),
 		TEST(a_grown_topic_is_seen),
 	};
 
