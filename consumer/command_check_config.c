@@ -4,6 +4,7 @@
 #include <librdkafka/rdkafka.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "command.h"
 #include "kafka.h"
@@ -104,13 +105,16 @@ struct kafka_layout {
 	char cluster_id[KAFKA_CLUSTER_ID_MAX];
 };
 
-static int check_kafka(const struct config *config, struct kafka_layout *ret_layout)
+/* *ret_refused: librdkafka does not take kafka.properties. */
+static int check_kafka(
+	const struct config *config, struct kafka_layout *ret_layout, bool *ret_refused)
 {
 	char good[400];
 	struct error err;
 	rd_kafka_t *rk = NULL;
-	int rc = kafka_open(config, KAFKA_ASKER, NULL, &rk, &err);
+	int rc = kafka_open(config, KAFKA_READER, NULL, &rk, &err);
 
+	*ret_refused = rc == -EINVAL;
 	if (rc == 0)
 		rc = kafka_layout(rk, config, ASK_MS, &ret_layout->partitions, ret_layout->cluster_id,
 			&err);
@@ -191,20 +195,33 @@ static int check_redis(const struct config *config)
 	return wrong;
 }
 
+/* There need be no file at the default place. */
+static const char *file_name(const struct args *args)
+{
+	if (args->config_path)
+		return args->config_path;
+	return access(CONFIG_DEFAULT_PATH, F_OK) == 0
+		? CONFIG_DEFAULT_PATH
+		: "none at " CONFIG_DEFAULT_PATH ": defaults and environment";
+}
+
 int command_check_config(int argc, char **argv)
 {
 	struct args args;
 	struct config config;
 	struct kafka_layout layout = {0};
+	bool refused;
 	int wrong;
 	int status;
 
 	if (!command_begin(&spec, argc, argv, &args, &config, &status))
 		return status;
-	tell("file", 0, args.config_path ? args.config_path : CONFIG_DEFAULT_PATH, NULL);
-	wrong = check_kafka(&config, &layout);
+	tell("file", 0, file_name(&args), NULL);
+	wrong = check_kafka(&config, &layout, &refused);
 	wrong += check_mysql(&config, &layout);
 	wrong += check_redis(&config);
 	command_end(&config);
+	if (refused)
+		return EXIT_USAGE;
 	return wrong ? EXIT_FAILED : EXIT_DONE;
 }

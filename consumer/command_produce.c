@@ -54,13 +54,15 @@ static void show_progress(struct run *run)
 }
 
 /* Waits until the next message is due. */
-static void keep_pace(const struct run *run)
+static void keep_pace(struct run *run)
 {
-	int64_t due_ms = run->rate > 0 ? (int64_t)((double)run->sent * 1000 / run->rate) : 0;
-	int64_t early_ms = due_ms - elapsed_ms(run);
+	double due_ms = (double)run->sent * 1000 / run->rate;
+	double early_ms;
 
-	if (run->rate > 0 && early_ms > 0)
+	while ((early_ms = due_ms - (double)elapsed_ms(run)) >= 1) {
 		usleep((useconds_t)(early_ms < 100 ? early_ms : 100) * 1000);
+		show_progress(run);
+	}
 }
 
 static int send(struct run *run, const char *key, size_t key_length, const char *value,
@@ -71,25 +73,21 @@ static int send(struct run *run, const char *key, size_t key_length, const char 
 	run->sent++;
 	if (run->rate > 0)
 		keep_pace(run);
-	if (run->rate > 0 || run->sent % PROGRESS_EVERY == 0)
+	else if (run->sent % PROGRESS_EVERY == 0)
 		show_progress(run);
 	return rc;
 }
 
 /* Where the events come from ------------------------------------------------------------------- */
 
-static int send_generated(struct run *run, const struct generate_config *config, struct error *err)
+static int send_generated(struct run *run, struct generate *gen, struct error *err)
 {
-	struct generate gen;
 	struct generated message;
-	int rc = generate_init(&gen, config, err);
+	int rc = 0;
 
-	if (rc != 0)
-		return rc;
-	while (rc == 0 && generate_next(&gen, &message))
+	while (rc == 0 && generate_next(gen, &message))
 		rc = send(run, message.key, message.key_length, message.value, message.value_length,
 			err);
-	generate_finish(&gen);
 	return rc;
 }
 
@@ -143,33 +141,47 @@ static int finish(struct run *run, int rc, struct error *err)
 		fputc('\n', stderr);
 	printf("%" PRId64 " events acknowledged in %.1f s, %.0f/s\n", acknowledged, (double)ms / 1000,
 		(double)acknowledged * 1000 / (double)ms);
-	if (rc == 0 && late_rc != 0) {
+	/* Messages that were not acknowledged are worse news than a line that was not sent. */
+	if (late_rc != 0) {
 		rc = late_rc;
 		*err = late;
 	}
 	return rc;
 }
 
-static int produce(const struct config *config, const struct generate_config *generate, double rate,
-	bool generated)
+/* gen NULL: from standard input. */
+static int produce(const struct config *config, struct generate *gen, double rate)
 {
 	struct run run = {
 		.clock = &clock_system,
-		.total = generated ? generate->count : -1,
+		.total = gen ? gen->config.count : -1,
 		.rate = rate,
 		.terminal = isatty(STDERR_FILENO),
 	};
 	struct error err;
 	int rc = producer_create(config, &run.producer, &err);
 
-	if (rc == 0) {
-		run.begin_ms = run.clock->now_ms(run.clock);
-		rc = generated ? send_generated(&run, generate, &err)
-			       : send_lines(&run, stdin, &err);
-		rc = finish(&run, rc, &err);
-		producer_destroy(run.producer);
-	}
+	if (rc != 0)
+		return command_failed("produce", &err), rc == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
+	run.begin_ms = run.clock->now_ms(run.clock);
+	rc = gen ? send_generated(&run, gen, &err) : send_lines(&run, stdin, &err);
+	rc = finish(&run, rc, &err);
+	producer_destroy(run.producer);
 	return rc == 0 ? EXIT_DONE : command_failed("produce", &err);
+}
+
+static int produce_generated(
+	const struct config *config, const struct generate_config *generate, double rate)
+{
+	struct generate gen;
+	struct error err;
+	int status;
+
+	if (generate_init(&gen, generate, &err) != 0)
+		return command_failed("produce", &err), EXIT_USAGE;
+	status = produce(config, &gen, rate);
+	generate_finish(&gen);
+	return status;
 }
 
 /* "USDT,BTC" in place; returns how many, or 0 if there are too many. */
@@ -245,7 +257,8 @@ int command_produce(int argc, char **argv)
 	generate.decimals = (int)decimals;
 	if (!started)
 		generate.start_ms = clock_system.wall_ms(&clock_system);
-	status = produce(&config, &generate, rate, generated);
+	status = generated ? produce_generated(&config, &generate, rate)
+			   : produce(&config, NULL, rate);
 	free(currency_words);
 	command_end(&config);
 	return status;

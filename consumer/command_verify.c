@@ -18,19 +18,18 @@ static int64_t now_ms(void)
 	return clock_system.now_ms(&clock_system);
 }
 
-/* Prints the end of the report, and says what the exit status is. */
-static int conclude(const struct line *line, const struct verify_report *report, int64_t elapsed_ms,
-	int rc, const struct error *err)
+/* The end of the report.  A failure before anything was looked at has none. */
+static void print_end(const struct line *line, const struct verify_report *report,
+	int64_t elapsed_ms, int rc, const struct error *err)
 {
+	bool complete = rc == 0;
+
 	if (line->json)
 		verify_report_print_json(
-			report, elapsed_ms, rc == 0, rc == 0 ? NULL : err->text, stdout);
-	else
-		verify_report_print(report, elapsed_ms, rc == 0, stdout);
+			report, elapsed_ms, complete, complete ? NULL : err->text, stdout);
+	else if (complete || report->counts.partitions > 0 || report->differences > 0)
+		verify_report_print(report, elapsed_ms, complete, stdout);
 	fflush(stdout);
-	if (rc != 0)
-		return command_failed("verifying", err);
-	return report->differences > 0 ? EXIT_DIFFERENT : EXIT_DONE;
 }
 
 static int run(const struct config *config, const struct line *line)
@@ -39,15 +38,19 @@ static int run(const struct config *config, const struct line *line)
 	int64_t started_ms = now_ms();
 	struct verify_report report;
 	struct error err;
-	int status, rc;
+	int rc;
 
 	signal(SIGPIPE, SIG_IGN); /* as snapshot_redis.h wants it */
 	verify_report_init(
 		&report, line->json ? NULL : stdout, isatty(STDERR_FILENO) ? stderr : NULL);
 	rc = verify(config, &options, &clock_system, &report, &err);
-	status = conclude(line, &report, now_ms() - started_ms, rc, &err);
+	print_end(line, &report, now_ms() - started_ms, rc, &err);
+	if (rc != 0)
+		rc = command_failed("verifying", &err);
+	else
+		rc = report.differences > 0 ? EXIT_DIFFERENT : EXIT_DONE;
 	verify_report_finish(&report);
-	return status;
+	return rc;
 }
 
 int command_verify(int argc, char **argv)

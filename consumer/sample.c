@@ -69,6 +69,17 @@ static void compare(struct partition *p, const struct balance_row *rows, size_t 
 	p->edges.on_drift(p->edges.context, p->config.partition, differing);
 }
 
+/* The server ends a session that was silent for long.  A failure here is no matter: next time. */
+static bool connected(struct partition *p)
+{
+	struct store *store = p->edges.reader;
+	struct error err;
+
+	if (!p->reader_connected)
+		p->reader_connected = store->ops->connect(store, &err) == STORE_OK;
+	return p->reader_connected;
+}
+
 void sample(struct partition *p, int64_t now_ms)
 {
 	struct store *store = p->edges.reader;
@@ -76,14 +87,13 @@ void sample(struct partition *p, int64_t now_ms)
 	struct error err;
 	size_t count;
 
-	if (p->flying || !p->reader_connected || now_ms - p->sampled_ms < SAMPLE_MS)
+	if (p->flying || now_ms - p->sampled_ms < SAMPLE_MS)
 		return;
 	p->sampled_ms = now_ms;
 	count = choose(p, rows);
-	if (count == 0)
+	if (count == 0 || !connected(p))
 		return;
-	if (store->ops->read_balances(store, rows, count, &err) == STORE_OK)
+	p->reader_connected = store->ops->read_balances(store, rows, count, &err) == STORE_OK;
+	if (p->reader_connected)
 		compare(p, rows, count);
-	else
-		p->reader_connected = false;
 }

@@ -200,15 +200,16 @@ static const char *offset_text(char buffer[VERIFY_TEXT_MAX], int64_t offset)
 
 /* The row's chain does not lead to it. */
 static void report_broken(
-	struct verify_chain *chain, const struct verify_row *row, int64_t expected)
+	struct verify_chain *chain, const struct verify_row *row, int64_t end_offset)
 {
 	struct verify_place place = place_of(chain, row);
 	char texts[2][VERIFY_TEXT_MAX];
 
 	verify_report_add(chain->report, VERIFY_CHAIN, &place, "prev_offset",
-		VERIFY_TEXT("%s, no row of this account that another does not follow",
+		VERIFY_TEXT("%s, where the account's chain does not end",
 			offset_text(texts[0], row->prev_offset)),
-		VERIFY_TEXT("%s", offset_text(texts[1], expected)));
+		VERIFY_TEXT("%s%s", offset_text(texts[1], end_offset),
+			end_offset < 0 ? ": there is no row before it" : ", where it ends"));
 }
 
 /* Takes the row as the newest of its balance, and those that waited for it. */

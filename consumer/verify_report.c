@@ -197,11 +197,11 @@ static void print_counts(const struct verify_report *report, int64_t elapsed_ms,
 	const struct verify_counts *counts = &report->counts;
 
 	fprintf(file,
-		"%s partitions in %" PRId64 ".%" PRId64 " s: %s journal rows, %s balances, "
+		"%s partition%s in %" PRId64 ".%" PRId64 " s: %s journal rows, %s balances, "
 		"%s dead letters, %s gaps",
-		GROUPED(counts->partitions), elapsed_ms / 1000, elapsed_ms % 1000 / 100,
-		GROUPED(counts->rows), GROUPED(counts->balances), GROUPED(counts->dead_letters),
-		GROUPED(counts->gaps));
+		GROUPED(counts->partitions), counts->partitions == 1 ? "" : "s", elapsed_ms / 1000,
+		elapsed_ms % 1000 / 100, GROUPED(counts->rows), GROUPED(counts->balances),
+		GROUPED(counts->dead_letters), GROUPED(counts->gaps));
 	if (report->from_kafka)
 		fprintf(file, "; %s messages of the log (%s duplicates, %s in gaps)",
 			GROUPED(counts->messages), GROUPED(counts->duplicates),

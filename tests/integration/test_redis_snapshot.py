@@ -278,8 +278,12 @@ def test_read_says_what_is_there_and_what_is_not(snapshot, server):
     assert snapshot("read 1 BTC") == "0 0 0 0"
     server.client.set("balance:{2}:USDT", "x")
     assert snapshot("read 2 USDT").split()[2] == "-1"
-    server.client.hset("balance:{1}:USDT", "available", "1.50")  # not how we write
-    assert snapshot("read 1 USDT").split()[2] == "-1"
+    for field, value in (("available", "1.50"), ("version", "0"), ("frozen", "-1"),
+                         ("version", "9007199254740992"), ("updated_at", "")):  # not how we write
+        snapshot.publish((1, "USDT", "1.5", "2.5", 7, 8))
+        server.client.hset("balance:{1}:USDT", field, value)
+        assert snapshot("read 1 USDT").split()[2] == "-1", (field, value)
+        server.client.delete("balance:{1}:USDT")
 
 
 # The script ------------------------------------------------------------------------------------

@@ -290,7 +290,7 @@ static void test_deleted_row(void **state)
 	ledger_delete_row(&w->ledger, 8);
 	fold(w);
 	assert_says(found(w, VERIFY_CHAIN, 9), "prev_offset",
-		"8, no row of this account that another does not follow", "5");
+		"8, where the account's chain does not end", "5, where it ends");
 	assert_int_equal(w->report.by_kind[VERIFY_CHAIN], 1);
 	assert_says(found(w, VERIFY_BALANCE, -1), "the row in account_balances", "version 6",
 		"version 5");
@@ -304,7 +304,7 @@ static void test_deleted_first_row(void **state)
 	ledger_delete_row(&w->ledger, 2);
 	fold(w);
 	assert_says(found(w, VERIFY_CHAIN, 5), "prev_offset",
-		"2, no row of this account that another does not follow", "NULL");
+		"2, where the account's chain does not end", "NULL: there is no row before it");
 	assert_int_equal(w->report.by_kind[VERIFY_CHAIN], 1);
 	assert_int_equal(w->report.by_kind[VERIFY_OUTCOME], 0);
 }
@@ -362,6 +362,51 @@ static void test_prev_offset(void **state)
 	}
 }
 
+/* What can be told at once does not wait: a busy account must not fill the memory. */
+static void test_broken_at_once(void **state)
+{
+	struct world *w = *state;
+	static const int64_t wrong[] = {-2, 3, 98, 100, 4000, 5000};
+
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		ledger_begin(&w->ledger, 0);
+		for (int64_t offset = 0; offset < 4000; offset++)
+			ledger_append(&w->ledger, offset, A, "USDT", EVENT_DEPOSIT, 1);
+		ledger_row(&w->ledger, 100)->prev_offset = wrong[i];
+		w->waiting_max = 10;
+		assert_int_equal(fold(w), 0);
+		found(w, VERIFY_CHAIN, 100);
+		assert_int_equal(w->report.differences, 1);
+		forget(w);
+	}
+}
+
+static void test_offset_nought(void **state)
+{
+	struct world *w = *state;
+
+	ledger_append(&w->ledger, 0, A, "USDT", EVENT_DEPOSIT, 1);
+	ledger_append(&w->ledger, 1, A, "USDT", EVENT_DEPOSIT, 1)->prev_offset = -1;
+	fold(w);
+	assert_says(found(w, VERIFY_CHAIN, 1), "prev_offset",
+		"NULL, where the account's chain does not end", "0, where it ends");
+}
+
+/* Rows that can be told of no account: whoever read them has said so. */
+static void test_no_account(void **state)
+{
+	struct world *w = *state;
+
+	fill(w);
+	ledger_append(&w->ledger, 20, A, "EUR", EVENT_DEPOSIT, 1);
+	ledger_append(&w->ledger, 21, A, "EUR", EVENT_DEPOSIT, 1);
+	ledger_row(&w->ledger, 20)->account_id = 0;
+	ledger_row(&w->ledger, 21)->currency = CURRENCY_NONE;
+	assert_int_equal(fold(w), 0);
+	assert_int_equal(w->report.by_kind[VERIFY_CHAIN], 0);
+	found(w, VERIFY_BALANCE, -1);
+}
+
 static void test_first_prev_offset(void **state)
 {
 	struct world *w = *state;
@@ -370,7 +415,7 @@ static void test_first_prev_offset(void **state)
 	ledger_row(&w->ledger, 3)->prev_offset = 2;
 	fold(w);
 	assert_says(found(w, VERIFY_CHAIN, 3), "prev_offset",
-		"2, no row of this account that another does not follow", "NULL");
+		"2, where the account's chain does not end", "NULL: there is no row before it");
 	assert_int_equal(w->report.differences, 1);
 }
 
@@ -502,6 +547,22 @@ static void test_many_replayed(void **state)
 		ledger_append(&w->ledger, offset, account_in(0, 1 + offset % 200), "USDT",
 			EVENT_WITHDRAW, 1 + offset % 11);
 	w->waiting_max = 6000;
+	assert_clean(w);
+}
+
+/* When a sweep comes by, a row that waits for the very next one is not broken. */
+static void test_sweep_spares_the_next(void **state)
+{
+	struct world *w = *state;
+	int64_t last = 4095; /* the row that makes the sweep come */
+
+	for (int64_t offset = last + 2; offset < 5000; offset++)
+		ledger_append(&w->ledger, offset, A, "USDT", EVENT_DEPOSIT, 1);
+	ledger_append(&w->ledger, last + 1, B, "USDT", EVENT_DEPOSIT, 1);
+	for (int64_t offset = 0; offset < last; offset++)
+		ledger_append(&w->ledger, offset, A, "USDT", EVENT_DEPOSIT, 1);
+	ledger_append(&w->ledger, last, B, "USDT", EVENT_DEPOSIT, 1);
+	w->waiting_max = 5000;
 	assert_clean(w);
 }
 
@@ -755,6 +816,9 @@ int main(void)
 		TEST(test_deleted_last_row),
 		TEST(test_extra_row),
 		TEST(test_prev_offset),
+		TEST(test_broken_at_once),
+		TEST(test_offset_nought),
+		TEST(test_no_account),
 		TEST(test_first_prev_offset),
 		TEST(test_replayed),
 		TEST(test_replayed_at_the_end),
@@ -764,6 +828,7 @@ int main(void)
 		TEST(test_fork),
 		TEST(test_waiting_is_bounded),
 		TEST(test_many_replayed),
+		TEST(test_sweep_spares_the_next),
 		TEST(test_balance_fields),
 		TEST(test_missing_balance),
 		TEST(test_extra_balance),

@@ -149,6 +149,12 @@ static void test_letter(void **state)
 	s.message.timestamp_ms = MESSAGE_NO_TIMESTAMP;
 	s.letter = (struct verify_letter){.offset = 5, .reason = DEAD_MALFORMED};
 	look(&s, MESSAGE | LETTER);
+	s.message.timestamp_ms = 0;
+	strcpy(s.letter.message_time, "1970-01-01 00:00:00.000");
+	look(&s, MESSAGE | LETTER);
+	s.message.timestamp_ms = DATETIME_MAX_MS;
+	strcpy(s.letter.message_time, "9999-12-31 23:59:59.999");
+	look(&s, MESSAGE | LETTER);
 	assert_int_equal(report.differences, 0);
 }
 
@@ -260,8 +266,15 @@ static void test_letter_content(void **state)
 		look(&s, MESSAGE | LETTER);
 		assert_int_equal(report.differences, 1);
 		assert_int_equal(report.by_kind[VERIFY_LOG_CONTENT], 1);
-		if (i == 1)
+		if (i == 1) {
 			assert_string_equal(report.listed[0].found, "8 bytes");
+			assert_string_equal(report.listed[0].expected, "the log's 7 bytes");
+		}
+		if (i == 3)
+			assert_string_equal(report.listed[0].expected, "the log's NULL");
+		if (i == 5)
+			assert_string_equal(report.listed[0].expected,
+				"2026-01-01 00:00:00.000, as in the log");
 		if (i == 2)
 			assert_string_equal(report.listed[0].found, "NULL");
 		if (i < 5)

@@ -106,6 +106,17 @@ static void test_large(void **state)
 	assert_true(verify_sum_equal(&sum, &back));
 }
 
+static void test_limbs(void **state)
+{
+	struct verify_sum minus = {0, -1}, one = {1, 0}, other = {1, 1};
+
+	assert_sum(&minus, "-340282366920938463463.374607431768211456");
+	assert_false(verify_sum_equal(&one, &other));
+	other.low = 2;
+	other.high = 0;
+	assert_false(verify_sum_equal(&one, &other));
+}
+
 static void test_random(void **state)
 {
 	struct splitmix random = {7};
@@ -136,6 +147,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_small),
 		cmocka_unit_test(test_large),
+		cmocka_unit_test(test_limbs),
 		cmocka_unit_test(test_random),
 	};
 
