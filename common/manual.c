@@ -237,7 +237,8 @@ static void print_refusals(FILE *file)
 		print_refused_name(refusal->name, file);
 		reason = refusal->reason;
 	}
-	fprintf(file, " | %s |\n", reason);
+	if (reason)
+		fprintf(file, " | %s |\n", reason);
 }
 
 void manual_print_markdown(FILE *file)

@@ -2,7 +2,7 @@
  * See image_map.h.
  *
  * A word of the index is 0 (free), or the number of an image + 1 under a tag of the key's hash, so
- * that a probe seldom touches an image in vain.  A key's home is hash * capacity >> 64, so the
+ * that a probe seldom touches an image in vain.  A key's home is hash * words >> 64, so the
  * index may have any size; it is at most half full.
  */
 #include "image_map.h"
@@ -35,7 +35,7 @@ static uint64_t key_hash(const struct image_map *map, struct balance_key key)
 
 static size_t home_of(const struct image_map *map, uint64_t hash)
 {
-	return (size_t)((unsigned __int128)hash * (2 * map->capacity) >> 64);
+	return (size_t)((unsigned __int128)hash * map->capacity >> 63);
 }
 
 static bool same_tag(uint32_t word, uint64_t hash)

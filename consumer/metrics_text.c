@@ -71,8 +71,8 @@ static void format_quotient(uint64_t value, int64_t divisor, char text[48])
 	if (rest == 0)
 		return;
 	text[length++] = '.';
-	while (rest != 0) {
-		base /= 10;
+	for (base /= 10; rest != 0; base /= 10) {
+		assert(base > 0); /* a divisor is a power of ten */
 		text[length++] = (char)('0' + rest / base);
 		rest %= base;
 	}

@@ -15,6 +15,8 @@ enum recover_step {
 	RECOVER_WATERMARKS,
 	RECOVER_NEWEST,
 	RECOVER_COMPARE,
+	RECOVER_OLDEST,
+	RECOVER_COMPARE_OLDEST,
 	RECOVER_IDS,
 	RECOVER_REDIS,
 	RECOVER_OPEN,
@@ -49,7 +51,7 @@ struct partition {
 
 	/* recovery */
 	enum recover_step recover_step;
-	struct store_newest newest;
+	struct store_newest newest; /* the row that the log is compared with; then the oldest */
 	bool compare_opened;
 	int64_t log_begin;             /* the log's first offset */
 	int64_t out_of_range_since_ms; /* -1: not */

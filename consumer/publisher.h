@@ -89,8 +89,8 @@ void publisher_offer(struct publisher *pub, int32_t partition, const struct touc
 
 /*
  * A partition ends.  What waits for it is still written, so that readers need not wait for the next
- * owner (who publishes it again; the last write wins), but counts for nothing, and is dropped when the
- * partition begins anew.
+ * owner (who publishes it again; the last write wins), but counts for nothing, and is dropped when
+ * the partition begins anew.
  */
 void publisher_end(struct publisher *pub, int32_t partition);
 

@@ -34,8 +34,8 @@ enum sync {
 struct publication {
 	enum sync sync;
 	uint64_t generation;
-	int64_t offered;   /* what changed below was offered, or will be seen by a scan to come */
-	int64_t reached;   /* what changed below has been written, but for what a scan is to write */
+	int64_t offered; /* what changed below was offered, or will be seen by a scan to come */
+	int64_t reached; /* what changed below has been written, but for what a scan is to write */
 	int64_t published; /* publisher_offset */
 
 	struct image_map pending;

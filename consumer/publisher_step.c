@@ -127,7 +127,7 @@ static int64_t check_identity(struct publisher *pub, int64_t now_ms)
 	if (strcmp(identity, pub->identity) != 0) {
 		if (*pub->identity)
 			become_another(pub);
-		strcpy(pub->identity, identity);
+		memcpy(pub->identity, identity, sizeof pub->identity);
 	}
 	if (!pub->greeted)
 		log_info("connected to redis", LS("identity", identity));
@@ -185,7 +185,7 @@ static bool find_job(struct publisher *pub,
 		ret_job->partition = i;
 		ret_job->generation = p->generation;
 		ret_job->offset = p->reached;
-		strcpy(ret_job->expected, p->marker);
+		memcpy(ret_job->expected, p->marker, sizeof p->marker);
 	}
 	pthread_mutex_unlock(&pub->lock);
 	return found;
@@ -216,9 +216,10 @@ static int64_t marker_offset(const struct publisher *pub, const char *marker)
 	return *end == '\0' && offset >= 0 ? offset : -1;
 }
 
-static void set_marker(struct publisher *pub, struct publication *p, const char *marker)
+static void set_marker(
+	struct publisher *pub, struct publication *p, const char marker[SNAPSHOT_MARKER_MAX])
 {
-	strcpy(p->marker, marker);
+	memcpy(p->marker, marker, sizeof p->marker);
 	p->marker_offset = marker_offset(pub, marker);
 }
 

@@ -27,9 +27,10 @@ void publisher_thread_wake(void *thread);
 void publisher_thread_start(struct publisher_thread *thread, struct publisher *pub);
 
 /*
- * Goes on until nothing waits, at most for grace_ms, and ends the thread.  What waits still, and
- * a rebuild that is under way, is left to the next owner.  A step that is under way ends first: grace_ms may be exceeded by the timeouts
- * of one call to Redis or the database.  Returns whether nothing waits.
+ * Goes on until nothing waits, at most for grace_ms, and ends the thread.  What waits still, and a
+ * rebuild that is under way, is left to the next owner.  A step that is under way ends first:
+ * grace_ms may be exceeded by the timeouts of one call to Redis or the database.  Returns whether
+ * nothing waits.
  */
 bool publisher_thread_stop(struct publisher_thread *thread, int64_t grace_ms);
 

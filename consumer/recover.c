@@ -8,6 +8,8 @@
  *   WATERMARKS  is next_offset in the log?  If not for out_of_range_ms: halt
  *   NEWEST      the newest journal row or dead letter
  *   COMPARE     does the log still say the same at its offset?  If not: halt
+ *   OLDEST      the oldest row that the log still has, and the same question: rows of another log
+ *               may have been written before anybody noticed, and they would agree with it
  *   IDS         the newest transaction ids
  *   REDIS       what changed since redis_offset goes to Redis
  *   OPEN        read the log from next_offset on
@@ -228,7 +230,23 @@ static int64_t recover_compare(struct partition *p)
 	}
 	topic->ops->close(topic);
 	p->compare_opened = false;
-	return next(p, RECOVER_IDS);
+	return next(p, p->recover_step == RECOVER_COMPARE ? RECOVER_OLDEST : RECOVER_IDS);
+}
+
+static int64_t recover_oldest(struct partition *p)
+{
+	struct store *store = p->edges.reader;
+	int64_t newest_offset = p->newest.offset;
+	struct error err;
+	enum store_result result;
+
+	partition_forget_newest(p);
+	result = store->ops->read_oldest(store, p->config.partition, p->log_begin, &p->newest, &err);
+	if (result != STORE_OK)
+		return reader_failed(p, result, "reading the oldest row", &err);
+	if (!p->newest.found || p->newest.offset == newest_offset)
+		return next(p, RECOVER_IDS);
+	return next(p, RECOVER_COMPARE_OLDEST);
 }
 
 struct primed {
@@ -335,6 +353,8 @@ static int64_t (*const steps[RECOVER_STEPS])(struct partition *p) = {
 	[RECOVER_WATERMARKS] = recover_watermarks,
 	[RECOVER_NEWEST] = recover_newest,
 	[RECOVER_COMPARE] = recover_compare,
+	[RECOVER_OLDEST] = recover_oldest,
+	[RECOVER_COMPARE_OLDEST] = recover_compare,
 	[RECOVER_IDS] = recover_ids,
 	[RECOVER_REDIS] = recover_redis,
 	[RECOVER_OPEN] = recover_open,

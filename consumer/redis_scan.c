@@ -65,7 +65,7 @@ static int authenticate(struct redis_scan *scan, struct error *err)
 static int open_connection(struct redis_scan *scan, struct error *err)
 {
 	const struct timeval timeout = {
-		SNAPSHOT_REDIS_TIMEOUT_MS / 1000, SNAPSHOT_REDIS_TIMEOUT_MS % 1000 * 1000};
+		SNAPSHOT_REDIS_TIMEOUT_MS / 1000, SNAPSHOT_REDIS_TIMEOUT_MS % 1000 * 1000L};
 
 	scan->context = redisConnectWithTimeout(scan->cfg->host, (int)scan->cfg->port, timeout);
 	if (!scan->context)
@@ -83,7 +83,7 @@ int redis_scan_open(const struct config *cfg, const char *pattern, struct redis_
 
 	scan->cfg = &cfg->redis;
 	scan->pattern = pattern;
-	strcpy(scan->cursor, "0");
+	scan->cursor[0] = '0';
 	rc = open_connection(scan, err);
 	if (rc == 0)
 		*ret_scan = scan;
@@ -125,7 +125,7 @@ int redis_scan_next(struct redis_scan *scan, redis_scan_fn *fn, void *context, b
 	for (size_t i = 0; i < keys->elements; i++)
 		if (keys->element[i]->type == REDIS_REPLY_STRING)
 			fn(context, keys->element[i]->str, keys->element[i]->len);
-	strcpy(scan->cursor, reply->element[0]->str);
+	snprintf(scan->cursor, sizeof scan->cursor, "%s", reply->element[0]->str);
 	*ret_ended = strcmp(scan->cursor, "0") == 0;
 	freeReplyObject(reply);
 	return 0;

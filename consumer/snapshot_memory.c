@@ -28,7 +28,7 @@ struct contents {
 struct write {
 	bool marker;
 	int32_t partition;            /* of a marker */
-	char *marker_before;          /* freed with the write */
+	struct marker *marker_before; /* freed with the write */
 	struct snapshot_image before; /* of a balance; version 0: it was not there */
 };
 
@@ -139,7 +139,7 @@ static void history_undo(struct snapshot_memory *server)
 
 	server->history_count--;
 	if (write->marker)
-		strcpy(marker_of(&server->contents, write->partition)->text, write->marker_before);
+		*marker_of(&server->contents, write->partition) = *write->marker_before;
 	else
 		image_force(&server->contents, &write->before);
 	free(write->marker_before);
@@ -342,7 +342,8 @@ static int memory_read_marker(struct snapshot *s, int32_t partition,
 
 	if (r < 0)
 		return r;
-	strcpy(ret_marker, snapshot_memory_marker(c->server, partition));
+	snprintf(ret_marker, SNAPSHOT_MARKER_MAX, "%s",
+		snapshot_memory_marker(c->server, partition));
 	return 0;
 }
 
@@ -351,16 +352,16 @@ static bool replace_marker(
 	struct snapshot_memory *server, int32_t partition, const char *expected, const char *text)
 {
 	struct marker *marker = marker_of(&server->contents, partition);
+	struct marker *before;
 
 	if (strcmp(marker->text, expected) != 0)
 		return false;
-	history_add(server, (struct write){
-				    .marker = true,
-				    .partition = partition,
-				    .marker_before = xstrdup(marker->text),
-			    });
+	before = xmalloc(sizeof *before);
+	*before = *marker;
+	history_add(server,
+		(struct write){.marker = true, .partition = partition, .marker_before = before});
 	assert(strlen(text) < sizeof marker->text);
-	strcpy(marker->text, text);
+	snprintf(marker->text, sizeof marker->text, "%s", text);
 	return true;
 }
 

@@ -122,33 +122,35 @@ static int connection_error(const struct redis *redis, const char *doing, struct
 
 /* Small commands ------------------------------------------------------------------------------- */
 
-/* One command; *ret_reply is of this type, and the caller's. */
-static int command(struct redis *redis, const char *doing, int type, int argc, const char **argv,
-	redisReply **ret_reply, struct error *err)
+/* One command.  Returns the reply, which is of this type and the caller's, or NULL and the code. */
+static redisReply *command(struct redis *redis, const char *doing, int type, int argc,
+	const char **argv, int *ret_code, struct error *err)
 {
 	redisReply *reply;
-	int r;
 
-	if (!redis->context)
-		return not_connected(redis, err);
-	reply = redisCommandArgv(redis->context, argc, argv, NULL);
-	if (!reply)
-		return connection_error(redis, doing, err);
-	if (reply->type == type) {
-		*ret_reply = reply;
-		return 0;
+	*ret_code = 0;
+	if (!redis->context) {
+		*ret_code = not_connected(redis, err);
+		return NULL;
 	}
+	reply = redisCommandArgv(redis->context, argc, argv, NULL);
+	if (!reply) {
+		*ret_code = connection_error(redis, doing, err);
+		return NULL;
+	}
+	if (reply->type == type)
+		return reply;
 	if (reply->type == REDIS_REPLY_ERROR)
-		r = server_error(redis, doing, reply->str, err);
+		*ret_code = server_error(redis, doing, reply->str, err);
 	else
-		r = strange_answer(redis, doing, err);
+		*ret_code = strange_answer(redis, doing, err);
 	freeReplyObject(reply);
-	return r;
+	return NULL;
 }
 
-#define COMMAND(redis, doing, type, ret_reply, err, ...)                                           \
+#define COMMAND(redis, doing, type, ret_code, err, ...)                                            \
 	command((redis), (doing), (type), sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *),  \
-		(const char *[]){__VA_ARGS__}, (ret_reply), (err))
+		(const char *[]){__VA_ARGS__}, (ret_code), (err))
 
 static const struct embed_file *script(const char *name)
 {
@@ -163,11 +165,11 @@ static const struct embed_file *script(const char *name)
 static int load_script(struct redis *redis, struct error *err)
 {
 	const char *doing = "loading the script";
-	redisReply *reply;
-	int r = COMMAND(redis, doing, REDIS_REPLY_STRING, &reply, err, "SCRIPT", "LOAD",
+	int r;
+	redisReply *reply = COMMAND(redis, doing, REDIS_REPLY_STRING, &r, err, "SCRIPT", "LOAD",
 		script("publish")->text);
 
-	if (r < 0)
+	if (!reply)
 		return r;
 	if (reply->len == SHA_LENGTH)
 		memcpy(redis->sha, reply->str, SHA_LENGTH + 1);
@@ -187,11 +189,11 @@ static int authenticate(struct redis *redis, struct error *err)
 	if (!*user && !*password)
 		return 0;
 	if (*user)
-		r = COMMAND(redis, "logging in", REDIS_REPLY_STATUS, &reply, err, "AUTH", user,
-			password);
+		reply = COMMAND(
+			redis, "logging in", REDIS_REPLY_STATUS, &r, err, "AUTH", user, password);
 	else
-		r = COMMAND(redis, "logging in", REDIS_REPLY_STATUS, &reply, err, "AUTH", password);
-	if (r == 0)
+		reply = COMMAND(redis, "logging in", REDIS_REPLY_STATUS, &r, err, "AUTH", password);
+	if (reply)
 		freeReplyObject(reply);
 	return r;
 }
@@ -217,10 +219,10 @@ static int ask_info(struct redis *redis, const char *section, const char *name, 
 	size_t bytes, struct error *err)
 {
 	const char *doing = "asking who it is";
-	redisReply *reply;
-	int r = COMMAND(redis, doing, REDIS_REPLY_STRING, &reply, err, "INFO", section);
+	int r;
+	redisReply *reply = COMMAND(redis, doing, REDIS_REPLY_STRING, &r, err, "INFO", section);
 
-	if (r < 0)
+	if (!reply)
 		return r;
 	info_value(reply->str, name, value, bytes);
 	freeReplyObject(reply);
@@ -241,7 +243,7 @@ static void redis_disconnect(struct snapshot *s)
 static int redis_open(struct redis *redis, struct error *err)
 {
 	const struct timeval timeout = {
-		SNAPSHOT_REDIS_TIMEOUT_MS / 1000, SNAPSHOT_REDIS_TIMEOUT_MS % 1000 * 1000};
+		SNAPSHOT_REDIS_TIMEOUT_MS / 1000, SNAPSHOT_REDIS_TIMEOUT_MS % 1000 * 1000L};
 
 	redis->context = redisConnectWithTimeout(redis->cfg->host, (int)redis->cfg->port, timeout);
 	if (!redis->context)
@@ -324,8 +326,8 @@ static int redis_read_marker(struct snapshot *s, int32_t partition,
 
 	marker_key(redis, partition, key);
 	/* MGET, not GET: the answer has the same type whether there is one or not. */
-	r = COMMAND(redis, doing, REDIS_REPLY_ARRAY, &reply, err, "MGET", key);
-	if (r < 0)
+	reply = COMMAND(redis, doing, REDIS_REPLY_ARRAY, &r, err, "MGET", key);
+	if (!reply)
 		return r;
 	if (reply->elements == 1)
 		r = copy_marker(redis, key, reply->element[0], ret_marker, err);
@@ -346,9 +348,9 @@ static int redis_write_marker(struct snapshot *s, int32_t partition, const char 
 
 	marker_key(redis, partition, key);
 	snprintf(doing, sizeof doing, "writing %s", key);
-	r = COMMAND(redis, doing, REDIS_REPLY_INTEGER, &reply, err, "EVAL", script("marker")->text,
+	reply = COMMAND(redis, doing, REDIS_REPLY_INTEGER, &r, err, "EVAL", script("marker")->text,
 		"1", key, expected, marker);
-	if (r < 0)
+	if (!reply)
 		return r;
 	*ret_written = reply->integer == 1;
 	freeReplyObject(reply);
@@ -559,16 +561,18 @@ static void find_wrong_type(struct redis *redis, const struct pipeline *p, char 
 	for (size_t i = 0; i < count; i++) {
 		redisReply *reply;
 		bool wrong;
+		int r;
 
 		balance_key(images[i].key, key);
-		if (COMMAND(redis, "", REDIS_REPLY_STATUS, &reply, NULL, "TYPE", key) < 0)
+		reply = COMMAND(redis, "", REDIS_REPLY_STATUS, &r, NULL, "TYPE", key);
+		if (!reply)
 			break;
 		wrong = strcmp(reply->str, "hash") != 0 && strcmp(reply->str, "none") != 0;
 		freeReplyObject(reply);
 		if (wrong)
 			return;
 	}
-	strcpy(key, "a balance");
+	snprintf(key, KEY_MAX, "a balance");
 }
 
 static int refused(struct redis *redis, const struct pipeline *p, struct error *err)
@@ -641,18 +645,24 @@ static bool is_missing(const redisReply *reply)
 	return true;
 }
 
+/* The four fields as we write them. */
+static bool parse_fields(const redisReply *reply, struct snapshot_image *image)
+{
+	return reply->type == REDIS_REPLY_ARRAY && reply->elements == ARGUMENTS &&
+	       parse_amount(reply->element[0], &image->available) &&
+	       parse_amount(reply->element[1], &image->frozen) &&
+	       parse_number(reply->element[2], &image->version) &&
+	       parse_number(reply->element[3], &image->updated_ms) && image->version > 0 &&
+	       image->version < SNAPSHOT_VERSION_END;
+}
+
 static void parse_image(const redisReply *reply, struct snapshot_image *image)
 {
-	if (reply->type != REDIS_REPLY_ARRAY || reply->elements != ARGUMENTS)
-		image->version = SNAPSHOT_UNREADABLE;
-	else if (is_missing(reply))
+	if (parse_fields(reply, image))
+		return;
+	image->version = SNAPSHOT_UNREADABLE;
+	if (reply->type == REDIS_REPLY_ARRAY && is_missing(reply))
 		image->version = 0;
-	else if (!parse_amount(reply->element[0], &image->available) ||
-		 !parse_amount(reply->element[1], &image->frozen) ||
-		 !parse_number(reply->element[2], &image->version) ||
-		 !parse_number(reply->element[3], &image->updated_ms) || image->version == 0 ||
-		 image->version >= SNAPSHOT_VERSION_END)
-		image->version = SNAPSHOT_UNREADABLE;
 }
 
 static int append_read(struct redis *redis, struct balance_key key)
@@ -730,7 +740,7 @@ static int check_info(const struct redis *redis, const char *info, struct error 
 	info_value(info, "role", role, sizeof role);
 	info_value(info, "maxmemory", maxmemory, sizeof maxmemory);
 	info_value(info, "maxmemory_policy", policy, sizeof policy);
-	if (atoi(version) < VERSION_MIN)
+	if (strtol(version, NULL, 10) < VERSION_MIN)
 		return error_set(err, -EINVAL, SERVER " is version %s: %d.0 or later is needed",
 			NAME(redis), version, VERSION_MIN);
 	if (strcmp(cluster, "1") == 0)
@@ -753,10 +763,11 @@ static int check_info(const struct redis *redis, const char *info, struct error 
 int snapshot_redis_check(struct snapshot *s, struct error *err)
 {
 	struct redis *redis = (struct redis *)s;
-	redisReply *reply;
-	int r = COMMAND(redis, "asking what it is", REDIS_REPLY_STRING, &reply, err, "INFO");
+	int r;
+	redisReply *reply = COMMAND(
+		redis, "asking what it is", REDIS_REPLY_STRING, &r, err, "INFO");
 
-	if (r < 0)
+	if (!reply)
 		return r;
 	r = check_info(redis, reply->str, err);
 	freeReplyObject(reply);

@@ -150,7 +150,7 @@ static void add_known(struct table *table, int64_t number)
 static void print_partitions(const struct status *status, FILE *file)
 {
 	static const char *const titles[] = {">PARTITION", "STATE", "OWNER", ">LEASE", ">EPOCH",
-		">NEXT OFFSET", ">LOG END", ">LAG", ">NOT IN REDIS"};
+		">NEXT OFFSET", ">LOG END", ">LAG", ">REDIS OFFSET"};
 	struct table table;
 
 	table_init(&table, titles, 9);
@@ -168,7 +168,7 @@ static void print_partitions(const struct status *status, FILE *file)
 		table_add(&table, "%" PRId64, p->next_offset);
 		add_known(&table, p->high_watermark);
 		add_known(&table, p->lag);
-		table_add(&table, "%" PRId64, p->next_offset - p->redis_offset);
+		table_add(&table, "%" PRId64, p->redis_offset);
 	}
 	table_print(&table, file);
 	table_finish(&table);

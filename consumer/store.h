@@ -54,7 +54,7 @@ struct store_partition {
 	bool halted;
 };
 
-/* The newest journal row or dead letter below next_offset: what the log must still agree with. */
+/* A journal row or dead letter, the newest or the oldest: what the log must still agree with. */
 struct store_newest {
 	bool found;
 	int64_t offset;
@@ -114,6 +114,9 @@ struct store_ops {
 		store_transaction_fn *fn, void *context, struct error *err);
 	enum store_result (*read_newest)(struct store *s, int32_t partition,
 		struct store_newest *ret_newest, struct error *err);
+	/* The same for the oldest at or after `begin`. */
+	enum store_result (*read_oldest)(struct store *s, int32_t partition, int64_t begin,
+		struct store_newest *ret_oldest, struct error *err);
 	/* Whether the journal or dead_letters has a row from `begin` to before `end`. */
 	enum store_result (*has_rows)(struct store *s, int32_t partition, int64_t begin, int64_t end,
 		bool *ret_has, struct error *err);

@@ -453,27 +453,50 @@ static enum store_result store_recent_transactions(struct store *s, int32_t part
 			fn(context, &table->journal[i].event));
 }
 
+static void take_row(const struct memory_journal_row *row, const struct memory_dead_letter *dead,
+	struct store_newest *ret)
+{
+	*ret = (struct store_newest){.found = row || dead, .dead_letter = dead != NULL};
+	if (row) {
+		ret->offset = row->offset;
+		ret->event = row->event;
+	} else if (dead) {
+		ret->offset = dead->offset;
+		ret->key = copy_bytes(dead->key, dead->key_length);
+		ret->key_length = dead->key_length;
+		ret->value = copy_bytes(dead->value, dead->value_length);
+		ret->value_length = dead->value_length;
+	}
+}
+
 static void newest_row(const struct memory_partition *table, struct store_newest *ret)
 {
+	const struct memory_journal_row *row = NULL;
 	const struct memory_dead_letter *dead = NULL;
 
-	*ret = (struct store_newest){0};
-	if (table->journal_count > 0) {
-		ret->found = true;
-		ret->offset = table->journal[table->journal_count - 1].offset;
-		ret->event = table->journal[table->journal_count - 1].event;
-	}
+	if (table->journal_count > 0)
+		row = &table->journal[table->journal_count - 1];
 	if (table->dead_letter_count > 0)
 		dead = &table->dead_letters[table->dead_letter_count - 1];
-	if (!dead || (ret->found && dead->offset < ret->offset))
-		return;
-	ret->found = true;
-	ret->dead_letter = true;
-	ret->offset = dead->offset;
-	ret->key = copy_bytes(dead->key, dead->key_length);
-	ret->key_length = dead->key_length;
-	ret->value = copy_bytes(dead->value, dead->value_length);
-	ret->value_length = dead->value_length;
+	if (row && dead && dead->offset < row->offset)
+		dead = NULL;
+	take_row(dead ? NULL : row, dead, ret);
+}
+
+static void oldest_row(const struct memory_partition *table, int64_t begin, struct store_newest *ret)
+{
+	size_t row = 0, dead = 0;
+
+	while (row < table->journal_count && table->journal[row].offset < begin)
+		row++;
+	while (dead < table->dead_letter_count && table->dead_letters[dead].offset < begin)
+		dead++;
+	if (row < table->journal_count && (dead == table->dead_letter_count ||
+		table->journal[row].offset < table->dead_letters[dead].offset))
+		take_row(&table->journal[row], NULL, ret);
+	else
+		take_row(NULL, dead < table->dead_letter_count ? &table->dead_letters[dead] : NULL,
+			ret);
 }
 
 static enum store_result store_read_newest(struct store *s, int32_t partition,
@@ -482,6 +505,14 @@ static enum store_result store_read_newest(struct store *s, int32_t partition,
 	struct store_memory *m = self(s);
 
 	CALL(m, "read_newest", err, newest_row(&m->db->tables[partition], ret_newest));
+}
+
+static enum store_result store_read_oldest(struct store *s, int32_t partition, int64_t begin,
+	struct store_newest *ret_oldest, struct error *err)
+{
+	struct store_memory *m = self(s);
+
+	CALL(m, "read_oldest", err, oldest_row(&m->db->tables[partition], begin, ret_oldest));
 }
 
 static enum store_result store_has_rows(struct store *s, int32_t partition, int64_t begin, int64_t end,
@@ -586,6 +617,7 @@ static const struct store_ops ops = {
 	.find_transactions = store_find_transactions,
 	.recent_transactions = store_recent_transactions,
 	.read_newest = store_read_newest,
+	.read_oldest = store_read_oldest,
 	.has_rows = store_has_rows,
 	.changed_balances = store_changed_balances,
 	.scan_balances = store_scan_balances,

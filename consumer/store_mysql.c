@@ -450,23 +450,32 @@ static enum store_result store_recent_transactions(struct store *s, int32_t part
 	return each_transaction(db_of(s), fn, context, err);
 }
 
-static enum store_result newest_transaction(
-	struct store *s, int32_t partition, struct store_newest *newest, struct error *err)
+/* At one end of what a table has from `begin` on. */
+#define AT_END(columns, table, order)                                                              \
+	"SELECT " columns ", kafka_offset FROM " table                                             \
+	" WHERE kafka_partition = ? AND kafka_offset >= ? ORDER BY kafka_offset " order " LIMIT 1"
+
+enum end { OLDEST, NEWEST };
+
+static enum store_result transaction_at(struct store *s, enum end end, int32_t partition,
+	int64_t begin, struct store_newest *row, struct error *err)
 {
+	static const char *const queries[] = {
+		[OLDEST] = AT_END(EVENT_COLUMNS, "balance_transactions", "ASC"),
+		[NEWEST] = AT_END(EVENT_COLUMNS, "balance_transactions", "DESC"),
+	};
 	struct db *db = db_of(s);
 	enum db_result result = db_query(db,
-		DB_PURPOSE("reading the newest transaction of partition %d", (int)partition), err,
-		"SELECT " EVENT_COLUMNS ", kafka_offset FROM balance_transactions "
-		"WHERE kafka_partition = ? ORDER BY kafka_offset DESC LIMIT 1",
-		SQL_INT(partition));
+		DB_PURPOSE("reading a transaction of partition %d", (int)partition), err,
+		queries[end], SQL_INT(partition), SQL_INT(begin));
 
 	if (result != DB_OK)
 		return result_of(result);
-	newest->found = db_next(db);
-	if (newest->found) {
-		if (!read_event(db, &newest->event))
+	row->found = db_next(db);
+	if (row->found) {
+		if (!read_event(db, &row->event))
 			return bad_row(db, err, "balance_transactions", db_int(db, 0));
-		newest->offset = db_int(db, 5);
+		row->offset = db_int(db, 5);
 	}
 	return result_of(db_end(db, err));
 }
@@ -478,45 +487,59 @@ static char *copy_bytes(struct db *db, unsigned column, size_t *ret_length)
 	return db_null(db, column) ? NULL : memcpy(xmalloc(*ret_length), bytes, *ret_length);
 }
 
-/* Takes the place of a journal row that is older. */
-static enum store_result newest_dead_letter(
-	struct store *s, int32_t partition, struct store_newest *newest, struct error *err)
+/* Takes the place of a journal row that is further from the end. */
+static enum store_result dead_letter_at(struct store *s, enum end end, int32_t partition,
+	int64_t begin, struct store_newest *row, struct error *err)
 {
+	static const char *const queries[] = {
+		[OLDEST] = AT_END("message_key, message_value", "dead_letters", "ASC"),
+		[NEWEST] = AT_END("message_key, message_value", "dead_letters", "DESC"),
+	};
 	struct db *db = db_of(s);
 	enum db_result result = db_query(db,
-		DB_PURPOSE("reading the newest dead letter of partition %d", (int)partition), err,
-		"SELECT kafka_offset, message_key, message_value FROM dead_letters "
-		"WHERE kafka_partition = ? ORDER BY kafka_offset DESC LIMIT 1",
-		SQL_INT(partition));
+		DB_PURPOSE("reading a dead letter of partition %d", (int)partition), err,
+		queries[end], SQL_INT(partition), SQL_INT(begin));
 
 	if (result != DB_OK)
 		return result_of(result);
-	if (db_next(db) && (!newest->found || db_int(db, 0) > newest->offset)) {
-		newest->found = true;
-		newest->dead_letter = true;
-		newest->offset = db_int(db, 0);
-		newest->key = copy_bytes(db, 1, &newest->key_length);
-		newest->value = copy_bytes(db, 2, &newest->value_length);
+	if (db_next(db) && (!row->found || (db_int(db, 2) > row->offset) == (end == NEWEST))) {
+		row->found = true;
+		row->dead_letter = true;
+		row->offset = db_int(db, 2);
+		row->key = copy_bytes(db, 0, &row->key_length);
+		row->value = copy_bytes(db, 1, &row->value_length);
 	}
 	result = db_end(db, err);
 	if (result != DB_OK) {
-		free(newest->key);
-		free(newest->value);
-		*newest = (struct store_newest){0};
+		free(row->key);
+		free(row->value);
+		*row = (struct store_newest){0};
 	}
 	return result_of(result);
+}
+
+static enum store_result read_at(struct store *s, enum end end, int32_t partition, int64_t begin,
+	struct store_newest *ret_row, struct error *err)
+{
+	enum store_result result;
+
+	*ret_row = (struct store_newest){0};
+	result = transaction_at(s, end, partition, begin, ret_row, err);
+	if (result == STORE_OK)
+		result = dead_letter_at(s, end, partition, begin, ret_row, err);
+	return result;
 }
 
 static enum store_result store_read_newest(
 	struct store *s, int32_t partition, struct store_newest *ret_newest, struct error *err)
 {
-	enum store_result result;
+	return read_at(s, NEWEST, partition, 0, ret_newest, err);
+}
 
-	*ret_newest = (struct store_newest){0};
-	result = newest_transaction(s, partition, ret_newest, err);
-	if (result == STORE_OK)
-		result = newest_dead_letter(s, partition, ret_newest, err);
-	return result;
+static enum store_result store_read_oldest(struct store *s, int32_t partition, int64_t begin,
+	struct store_newest *ret_oldest, struct error *err)
+{
+	return read_at(s, OLDEST, partition, begin, ret_oldest, err);
 }
 
 static enum store_result store_has_rows(struct store *s, int32_t partition, int64_t begin,
@@ -626,6 +649,7 @@ static const struct store_ops store_ops = {
 	.find_transactions = store_find_transactions,
 	.recent_transactions = store_recent_transactions,
 	.read_newest = store_read_newest,
+	.read_oldest = store_read_oldest,
 	.has_rows = store_has_rows,
 	.changed_balances = store_changed_balances,
 	.scan_balances = store_scan_balances,

@@ -385,7 +385,7 @@ static int compare_balances(struct group *group, struct error *err)
 static int verify_slice(
 	struct verify *v, const struct verify_step *step, uint32_t slice, struct error *err)
 {
-	size_t count = (size_t)(step->last - step->first + 1);
+	size_t count = (size_t)(step->last - step->first) + 1;
 	struct group group = {
 		.v = v,
 		.step = *step,

@@ -12,7 +12,7 @@
 
 size_t verify_plan_balances(const struct verify_step *step, size_t room)
 {
-	size_t chains = (size_t)(step->last - step->first + 1) * VERIFY_CHAIN_BYTES;
+	size_t chains = ((size_t)(step->last - step->first) + 1) * VERIFY_CHAIN_BYTES;
 	size_t balances = room > chains ? (room - chains) / BALANCE_BYTES_MAX : 0;
 
 	return balances > BALANCES_MIN ? balances : BALANCES_MIN;

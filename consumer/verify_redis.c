@@ -19,13 +19,12 @@
 #include "redis_scan.h"
 #include "verify_chain.h"
 
-#define PAGE           4000
-#define PATIENCE_MS    5000 /* for the first doubts; halved whenever some stay */
-#define AGAIN_MS       200
-#define KNOWN_MIN      1000
-#define KEY_PATTERN    "balance:*"
-#define KEY_FORM       "balance:{<account>}:<currency>"
-#define TEXT_APPEND(s) (s) + strlen(s), VERIFY_TEXT_MAX - strlen(s)
+#define PAGE        4000
+#define PATIENCE_MS 5000 /* for the first doubts; halved whenever some stay */
+#define AGAIN_MS    200
+#define KNOWN_MIN   1000
+#define KEY_PATTERN "balance:*"
+#define KEY_FORM    "balance:{<account>}:<currency>"
 
 /* A balance that differed at a look. */
 struct doubt {
@@ -87,30 +86,36 @@ static struct verify_place place_of(const struct verify_redis *r, struct balance
 
 /* Telling ------------------------------------------------------------------------------------- */
 
-static void append_image(char *side, i128 available, i128 frozen, int64_t version)
+static const char *image_text(
+	char buffer[VERIFY_TEXT_MAX], i128 available, i128 frozen, int64_t version)
 {
-	snprintf(TEXT_APPEND(side), "available %s, frozen %s, version %" PRId64,
+	return verify_text(buffer, "available %s, frozen %s, version %" PRId64,
 		VERIFY_AMOUNT(available), VERIFY_AMOUNT(frozen), version);
+}
+
+static const char *found_text(char buffer[VERIFY_TEXT_MAX], const struct snapshot_image *image)
+{
+	if (image->version == 0)
+		return "missing";
+	if (image->version == SNAPSHOT_UNREADABLE)
+		return "in no form that ledgerd writes";
+	return image_text(buffer, image->available, image->frozen, image->version);
+}
+
+static const char *expected_text(char buffer[VERIFY_TEXT_MAX], const struct verify_balance *balance)
+{
+	if (balance->version == 0)
+		return "none: it is not in account_balances, or never changed";
+	return image_text(buffer, balance->available, balance->frozen, balance->version);
 }
 
 static void report_doubt(struct verify_redis *r, const struct doubt *doubt)
 {
 	struct verify_place place = place_of(r, key_of(&doubt->first));
-	char found[VERIFY_TEXT_MAX] = "", expected[VERIFY_TEXT_MAX] = "";
+	char texts[2][VERIFY_TEXT_MAX];
 
-	if (doubt->image.version == 0)
-		strcpy(found, "missing");
-	else if (doubt->image.version == SNAPSHOT_UNREADABLE)
-		strcpy(found, "in no form that ledgerd writes");
-	else
-		append_image(
-			found, doubt->image.available, doubt->image.frozen, doubt->image.version);
-	if (doubt->now.version > 0)
-		append_image(expected, doubt->now.available, doubt->now.frozen, doubt->now.version);
-	else
-		strcpy(expected, "none: in account_balances it is not there, or never changed");
-	verify_report_add(
-		r->config->report, VERIFY_REDIS, &place, "the hash in Redis", found, expected);
+	verify_report_add(r->config->report, VERIFY_REDIS, &place, "the hash in Redis",
+		found_text(texts[0], &doubt->image), expected_text(texts[1], &doubt->now));
 }
 
 /* Looking ------------------------------------------------------------------------------------- */

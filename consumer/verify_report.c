@@ -67,7 +67,7 @@ static void copy_clean(char *copy, size_t size, const char *text)
 {
 	size_t length = 0;
 
-	for (; text[length] && length < size - 1; length++)
+	for (; length < size - 1 && text[length]; length++)
 		copy[length] = text[length] >= ' ' && text[length] <= '~' ? text[length] : '?';
 	copy[length] = '\0';
 }

@@ -99,22 +99,22 @@ static void compare_total(const struct verify_total *total, struct verify_report
 
 static int by_currency(const void *a, const void *b)
 {
-	currency_t left = (*(const struct verify_total *const *)a)->currency;
-	currency_t right = (*(const struct verify_total *const *)b)->currency;
+	currency_t left = ((const struct verify_total *)a)->currency;
+	currency_t right = ((const struct verify_total *)b)->currency;
 
 	return (left > right) - (left < right);
 }
 
 void verify_totals_compare(const struct verify_totals *totals, struct verify_report *report)
 {
-	const struct verify_total **sorted = xcalloc(totals->count + 1, sizeof *sorted);
+	struct verify_total *sorted = xcalloc(totals->count + 1, sizeof *sorted);
 	size_t count = 0;
 
 	for (size_t i = 0; i < totals->capacity; i++)
 		if (totals->slots[i].currency != CURRENCY_NONE)
-			sorted[count++] = &totals->slots[i];
+			sorted[count++] = totals->slots[i];
 	qsort(sorted, count, sizeof *sorted, by_currency);
 	for (size_t i = 0; i < count; i++)
-		compare_total(sorted[i], report);
+		compare_total(&sorted[i], report);
 	free(sorted);
 }

@@ -255,9 +255,9 @@ static void test_status_reads_as_a_table(void **state)
 	fclose(file);
 	assert_non_null(strstr(text, "topic balance-events, Kafka cluster cluster-A\n"));
 	assert_non_null(strstr(text,
-		"PARTITION  STATE   OWNER   LEASE  EPOCH  NEXT OFFSET  LOG END  LAG  NOT IN REDIS\n"
-		"        0  owned   host-1  4.3 s     11          100        ?    ?            10\n"
-		"        1  halted  -           -     12            7        ?    ?             0\n"
+		"PARTITION  STATE   OWNER   LEASE  EPOCH  NEXT OFFSET  LOG END  LAG  REDIS OFFSET\n"
+		"        0  owned   host-1  4.3 s     11          100        ?    ?            90\n"
+		"        1  halted  -           -     12            7        ?    ?             7\n"
 		"        2  free    -           -      0            0        ?    ?             "
 		"0\n"));
 	assert_non_null(strstr(text, "INSTANCE  MAY OWN\nhost-1    all\n"));

@@ -25,6 +25,8 @@ from oracle import Oracle, partition_of
 
 LEDGERD = os.environ.get("LEDGERD", "ledgerd")
 READY_S = 30
+SANITIZER_REPORTS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:",
+                     "WARNING: ThreadSanitizer", "Assertion `")
 
 
 def eventually(condition, timeout_s=30, what="condition", every_s=0.05):
@@ -128,6 +130,11 @@ class Instance:
         self.process.kill()
         self.process.wait()
 
+    def assert_clean(self):
+        """No sanitizer and no assertion had anything to say."""
+        for report in SANITIZER_REPORTS:
+            assert report not in self.log, self.log[self.log.index(report):][:6000]
+
     def stop(self, timeout_s=30):
         """SIGTERM; the exit status."""
         if self.process.poll() is None:
@@ -162,8 +169,8 @@ class Ledger:
 
     def close(self):
         for instance in self.instances:
-            if instance.process.poll() is None:
-                instance.kill()
+            instance.stop()
+            instance.assert_clean()
         self.stack.mysql.sql(f"DROP DATABASE {self.database}")
         self.stack.kafka.delete_topic(self.topic)
 

@@ -38,10 +38,53 @@
 
 extern char **environ;
 
-static void die(const char *what)
+static void __attribute__((noreturn)) die(const char *what)
 {
 	fprintf(stderr, "snapshot_redis_tool: %s\n", what);
 	exit(2);
+}
+
+/* A line's words. */
+#define WORDS_MAX 8
+struct words {
+	char *at[WORDS_MAX];
+	size_t count;
+};
+
+static struct words split(char *line)
+{
+	struct words words = {.count = 0};
+	char *rest = line;
+	char *word;
+
+	while (words.count < WORDS_MAX && (word = strsep(&rest, " ")))
+		words.at[words.count++] = word;
+	return words;
+}
+
+/* The word of this number; `fallback` if there is none and that is not NULL. */
+static const char *word_at(const struct words *words, size_t i, const char *fallback)
+{
+	if (i < words->count)
+		return words->at[i];
+	if (!fallback)
+		die("too few words");
+	return fallback;
+}
+
+static int64_t number_of(const char *text)
+{
+	char *end;
+	long long number = strtoll(text, &end, 10);
+
+	if (end == text || *end)
+		die("no number");
+	return number;
+}
+
+static int64_t number_at(const struct words *words, size_t i)
+{
+	return number_of(word_at(words, i, NULL));
 }
 
 static struct balance_key key_of(int64_t account_id, const char *currency)
@@ -78,22 +121,17 @@ struct session {
 	size_t count;
 };
 
-static void do_image(struct session *session, const char *line)
+static void do_image(struct session *session, const struct words *words)
 {
-	struct snapshot_image *image = &session->images[session->count];
-	char currency[CURRENCY_LENGTH_MAX + 1];
-	char available[DECIMAL_TEXT_MAX];
-	char frozen[DECIMAL_TEXT_MAX];
-	int64_t account_id;
-
-	if (session->count == IMAGES_MAX ||
-		sscanf(line, "image %" SCNd64 " %10s %39s %39s %" SCNd64 " %" SCNd64, &account_id,
-			currency, available, frozen, &image->version, &image->updated_ms) != 6)
-		die(line);
-	image->key = key_of(account_id, currency);
-	image->available = amount_of(available);
-	image->frozen = amount_of(frozen);
-	session->count++;
+	if (session->count == IMAGES_MAX)
+		die("too many images");
+	session->images[session->count++] = (struct snapshot_image){
+		.key = key_of(number_at(words, 1), word_at(words, 2, NULL)),
+		.available = amount_of(word_at(words, 3, NULL)),
+		.frozen = amount_of(word_at(words, 4, NULL)),
+		.version = number_at(words, 5),
+		.updated_ms = number_at(words, 6),
+	};
 	printf("ok\n");
 }
 
@@ -110,21 +148,15 @@ static void do_publish(struct session *session)
 		printf("ok stale=%zu\n", stale);
 }
 
-static void do_read(struct session *session, const char *line)
+static void do_read(struct session *session, const struct words *words)
 {
-	char currency[CURRENCY_LENGTH_MAX + 1];
+	struct balance_key key = key_of(number_at(words, 1), word_at(words, 2, NULL));
 	char available[DECIMAL_TEXT_MAX];
 	char frozen[DECIMAL_TEXT_MAX];
 	struct snapshot_image image;
-	struct balance_key key;
 	struct error err;
-	int64_t account_id;
-	int r;
+	int r = session->s->ops->read(session->s, &key, 1, &image, &err);
 
-	if (sscanf(line, "read %" SCNd64 " %10s", &account_id, currency) != 2)
-		die(line);
-	key = key_of(account_id, currency);
-	r = session->s->ops->read(session->s, &key, 1, &image, &err);
 	if (r < 0)
 		answer(r, &err);
 	else
@@ -145,12 +177,12 @@ static void do_identity(struct session *session)
 		printf("ok %s\n", identity);
 }
 
-static void do_read_marker(struct session *session, const char *line)
+static void do_read_marker(struct session *session, const struct words *words)
 {
 	char marker[SNAPSHOT_MARKER_MAX];
 	struct error err;
 	int r = session->s->ops->read_marker(
-		session->s, atoi(line + strlen("marker ")), marker, &err);
+		session->s, (int32_t)number_at(words, 1), marker, &err);
 
 	if (r < 0)
 		answer(r, &err);
@@ -158,59 +190,63 @@ static void do_read_marker(struct session *session, const char *line)
 		printf("ok %s\n", marker);
 }
 
-static void decode_marker(char *marker)
+static const char *decode_marker(char *marker)
 {
 	if (strcmp(marker, "-") == 0)
 		*marker = '\0';
 	for (char *at = marker; *at; at++)
 		if (*at == '_')
 			*at = ' ';
+	return marker;
 }
 
-static void do_write_marker(struct session *session, const char *line)
+static void do_write_marker(struct session *session, const struct words *words)
 {
-	char expected[SNAPSHOT_MARKER_MAX];
-	char marker[SNAPSHOT_MARKER_MAX];
 	struct error err;
 	bool written = false;
-	int partition;
 	int r;
 
-	if (sscanf(line, "mark %d %191s %191s", &partition, expected, marker) != 3)
-		die(line);
-	decode_marker(expected);
-	decode_marker(marker);
-	r = session->s->ops->write_marker(session->s, partition, expected, marker, &written, &err);
+	if (words->count != 4)
+		die("mark PARTITION EXPECTED MARKER");
+	r = session->s->ops->write_marker(session->s, (int32_t)number_at(words, 1),
+		decode_marker(words->at[2]), decode_marker(words->at[3]), &written, &err);
 	if (r < 0)
 		answer(r, &err);
 	else
 		printf("ok %s\n", written ? "written" : "kept");
 }
 
-static void snapshot_line(struct session *session, const char *line)
+static void do_disconnect(struct session *session)
 {
+	session->s->ops->disconnect(session->s);
+	printf("ok\n");
+}
+
+static void snapshot_line(struct session *session, const struct words *words)
+{
+	const char *what = word_at(words, 0, NULL);
 	struct error err;
 
-	if (strcmp(line, "connect") == 0)
+	if (strcmp(what, "connect") == 0)
 		answer(session->s->ops->connect(session->s, &err), &err);
-	else if (strcmp(line, "disconnect") == 0)
-		session->s->ops->disconnect(session->s), printf("ok\n");
-	else if (strcmp(line, "check") == 0)
+	else if (strcmp(what, "disconnect") == 0)
+		do_disconnect(session);
+	else if (strcmp(what, "check") == 0)
 		answer(snapshot_redis_check(session->s, &err), &err);
-	else if (strcmp(line, "identity") == 0)
+	else if (strcmp(what, "identity") == 0)
 		do_identity(session);
-	else if (strcmp(line, "publish") == 0)
+	else if (strcmp(what, "publish") == 0)
 		do_publish(session);
-	else if (strncmp(line, "image ", 6) == 0)
-		do_image(session, line);
-	else if (strncmp(line, "read ", 5) == 0)
-		do_read(session, line);
-	else if (strncmp(line, "marker ", 7) == 0)
-		do_read_marker(session, line);
-	else if (strncmp(line, "mark ", 5) == 0)
-		do_write_marker(session, line);
+	else if (strcmp(what, "image") == 0)
+		do_image(session, words);
+	else if (strcmp(what, "read") == 0)
+		do_read(session, words);
+	else if (strcmp(what, "marker") == 0)
+		do_read_marker(session, words);
+	else if (strcmp(what, "mark") == 0)
+		do_write_marker(session, words);
 	else
-		die(line);
+		die(what);
 }
 
 static bool read_line(char line[LINE_MAX_BYTES])
@@ -230,8 +266,11 @@ static void run_snapshot(const struct config *cfg)
 	};
 	char line[LINE_MAX_BYTES];
 
-	while (read_line(line))
-		snapshot_line(&session, line);
+	while (read_line(line)) {
+		struct words words = split(line);
+
+		snapshot_line(&session, &words);
+	}
 	session.s->ops->destroy(session.s);
 	free(session.images);
 }
@@ -284,36 +323,48 @@ static void change(
 	ret_touched->before.version = version - 1;
 }
 
-static void do_commit(struct ledger_world *w, const char *line)
+static void do_commit(struct ledger_world *w, const struct words *words)
 {
-	char available[DECIMAL_TEXT_MAX];
-	int32_t partition;
-	int64_t account_id;
-	size_t count = 1;
+	int64_t account_id = number_at(words, 1);
+	i128 available = amount_of(word_at(words, 2, NULL));
+	int64_t count = number_of(word_at(words, 3, "1"));
+	int32_t partition = (int32_t)(account_id % PARTITIONS);
 
-	if (sscanf(line, "commit %" SCNd64 " %39s %zu", &account_id, available, &count) < 2 ||
-		count > COMMIT_MAX)
-		die(line);
-	partition = (int32_t)(account_id % PARTITIONS);
-	for (size_t i = 0; i < count; i++)
-		change(w, account_id + (int64_t)i * PARTITIONS, amount_of(available),
-			&w->touched[i]);
+	if (count > COMMIT_MAX)
+		die("too many accounts");
+	for (int64_t i = 0; i < count; i++)
+		change(w, account_id + i * PARTITIONS, available, &w->touched[i]);
 	if (w->began[partition])
-		publisher_offer(w->pub, partition, w->touched, count,
+		publisher_offer(w->pub, partition, w->touched, (size_t)count,
 			clock_system.wall_ms(&clock_system), w->next_offset[partition]);
 	printf("ok\n");
 }
 
-/* What the database says has changed since the offset, as a new owner reads it. */
-static void do_begin(struct ledger_world *w, const char *line)
+static void do_end(struct ledger_world *w, const struct words *words)
 {
+	int32_t partition = (int32_t)number_at(words, 1);
+
+	w->began[partition] = false;
+	publisher_end(w->pub, partition);
+	printf("ok\n");
+}
+
+static void do_stop(struct ledger_world *w, const struct words *words)
+{
+	bool nothing_waits = publisher_thread_stop(w->thread, number_at(words, 1));
+
+	publisher_thread_start(w->thread, w->pub);
+	printf("ok %d\n", nothing_waits);
+}
+
+/* What the database says has changed since the offset, as a new owner reads it. */
+static void do_begin(struct ledger_world *w, const struct words *words)
+{
+	int32_t partition = (int32_t)number_at(words, 1);
+	int64_t redis_offset = number_at(words, 2);
 	struct snapshot_image *images = xcalloc(w->table.count + 1, sizeof *images);
-	int64_t redis_offset;
-	int32_t partition;
 	size_t count = 0;
 
-	if (sscanf(line, "begin %" SCNd32 " %" SCNd64, &partition, &redis_offset) != 2)
-		die(line);
 	for (size_t i = 0; i < w->table.count; i++) {
 		const struct store_balance *row = &w->table.rows[i];
 
@@ -357,28 +408,26 @@ static void do_stats(const struct ledger_world *w)
 		s.published, s.stale, s.failed, s.rebuilds, s.pending, s.rebuilding, s.connected);
 }
 
-static void publisher_line(struct ledger_world *w, const char *line)
+static void publisher_line(struct ledger_world *w, const struct words *words)
 {
-	if (strncmp(line, "begin ", 6) == 0) {
-		do_begin(w, line);
-	} else if (strncmp(line, "end ", 4) == 0) {
-		w->began[atoi(line + 4)] = false;
-		publisher_end(w->pub, atoi(line + 4));
-		printf("ok\n");
-	} else if (strncmp(line, "commit ", 7) == 0) {
-		do_commit(w, line);
-	} else if (strncmp(line, "wait ", 5) == 0) {
-		do_wait(w, atoi(line + 5));
-	} else if (strncmp(line, "offset ", 7) == 0) {
-		printf("ok %" PRId64 "\n", publisher_offset(w->pub, atoi(line + 7)));
-	} else if (strcmp(line, "stats") == 0) {
+	const char *what = word_at(words, 0, NULL);
+
+	if (strcmp(what, "begin") == 0)
+		do_begin(w, words);
+	else if (strcmp(what, "end") == 0)
+		do_end(w, words);
+	else if (strcmp(what, "commit") == 0)
+		do_commit(w, words);
+	else if (strcmp(what, "wait") == 0)
+		do_wait(w, number_at(words, 1));
+	else if (strcmp(what, "offset") == 0)
+		printf("ok %" PRId64 "\n", publisher_offset(w->pub, (int32_t)number_at(words, 1)));
+	else if (strcmp(what, "stats") == 0)
 		do_stats(w);
-	} else if (strncmp(line, "stop ", 5) == 0) {
-		printf("ok %d\n", publisher_thread_stop(w->thread, atoi(line + 5)));
-		publisher_thread_start(w->thread, w->pub);
-	} else {
-		die(line);
-	}
+	else if (strcmp(what, "stop") == 0)
+		do_stop(w, words);
+	else
+		die(what);
 }
 
 static void run_publisher(const struct config *cfg)
@@ -397,8 +446,11 @@ static void run_publisher(const struct config *cfg)
 	w.pub = publisher_create(&config, snapshot_redis_create(cfg), array_store_create(&w.table),
 		publisher_thread_wake, w.thread);
 	publisher_thread_start(w.thread, w.pub);
-	while (read_line(line))
-		publisher_line(&w, line);
+	while (read_line(line)) {
+		struct words words = split(line);
+
+		publisher_line(&w, &words);
+	}
 	publisher_thread_stop(w.thread, 0);
 	publisher_destroy(w.pub);
 	publisher_thread_destroy(w.thread);
@@ -470,7 +522,7 @@ int main(int argc, char **argv)
 	else if (argc == 2 && strcmp(argv[1], "publisher") == 0)
 		run_publisher(&cfg);
 	else if (argc >= 3 && strcmp(argv[1], "bench") == 0)
-		run_bench(&cfg, (size_t)atol(argv[2]), argc > 3 ? atoi(argv[3]) : 2);
+		run_bench(&cfg, (size_t)number_of(argv[2]), argc > 3 ? (int)number_of(argv[3]) : 2);
 	else
 		die("usage: snapshot_redis_tool snapshot | publisher | bench KEYS [ROUNDS]");
 	config_finish(&cfg);

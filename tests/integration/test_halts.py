@@ -1,5 +1,6 @@
 """What only a person may decide halts a partition, says why, and nobody takes it."""
 
+import signal
 import time
 
 import pytest
@@ -117,3 +118,44 @@ def test_missing_table_halts(make_ledger):
     assert len(ledger.sql("SELECT * FROM balance_transactions")) == 1
     assert "halted" in one.log
     ledger.sql("RENAME TABLE hidden TO account_balances")
+
+
+def test_topic_made_anew_while_nobody_looked(make_ledger):
+    """The new log was already read on when it is noticed: its rows agree with it, older ones do not."""
+    ledger = make_ledger(1)
+    one = ledger.start()
+    ledger.publish([event(f"old-{number}", 1) for number in range(3)])
+    ledger.wait_consumed()
+    one.signal(signal.SIGSTOP)
+    ledger.stack.kafka.delete_topic(ledger.topic)
+    time.sleep(1)
+    ledger.stack.kafka.create_topic(ledger.topic, 1)
+    ledger.publish([event(f"new-{number}", 1) for number in range(8)])
+    one.signal(signal.SIGCONT)
+    eventually(lambda: ledger.next_offsets() == [8] or halted_reason(ledger), 30, "read on, or halted")
+    one.stop()
+    ledger.start("two", wait=False)
+    assert "Another log" in wait_halted(ledger)
+
+
+@pytest.mark.parametrize("statement", [
+    "UPDATE account_balances SET last_offset = 1000",
+    "UPDATE account_balances SET last_offset = -7",
+    "UPDATE account_balances SET version = 1 << 60",
+    "UPDATE partition_offsets SET redis_offset = next_offset + 1",
+    "UPDATE partition_offsets SET redis_offset = -1",
+])
+def test_values_that_ledgerd_never_writes(make_ledger, statement):
+    """What somebody else wrote halts its partition; the process and the others go on."""
+    ledger = make_ledger(2)
+    one = ledger.start()
+    here, there = ledger.account_in(0), ledger.account_in(1)
+    ledger.publish([event("a", here)])
+    ledger.wait_consumed()
+    assert one.stop() == 0
+    ledger.sql(f"{statement} WHERE kafka_partition = 0")
+    two = ledger.start("two", wait=False)
+    ledger.publish([event("b", here), event("c", there)])
+    assert wait_halted(ledger, 0)
+    eventually(lambda: ledger.next_offsets()[1] == 1, 20, "the other partition goes on")
+    assert two.process.poll() is None

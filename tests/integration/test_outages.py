@@ -1,6 +1,8 @@
 """Servers that stop, restart and forget; a process that dies at the worst moments."""
 
+import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -150,3 +152,21 @@ def test_junk_among_the_events(make_ledger):
     assert one.metric("ledger_events_total", result="dead_letter") == 60
     assert one.metric("ledger_memory_bytes") <= 256 * 2 ** 20
     ledger.assert_equals_oracle()
+
+
+def test_full_batch_waits_for_its_time_asleep(make_ledger):
+    """flush_interval_min_ms with a backlog: no processor time while the next flush is not due."""
+    ledger = make_ledger(1, consumer_flush_interval_min_ms=20000, consumer_batch_max_events=10)
+    one = ledger.start()
+
+    def cpu_ticks():
+        stat = Path(f"/proc/{one.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return int(stat[11]) + int(stat[12])
+
+    ledger.publish([event(f"i{number}", 1) for number in range(40)])
+    eventually(lambda: ledger.next_offsets() == [10], 10, "the first batch")
+    time.sleep(0.5)
+    before = cpu_ticks()
+    time.sleep(2)
+    assert cpu_ticks() - before < 0.5 * os.sysconf("SC_CLK_TCK")
+    assert one.stop() == 0

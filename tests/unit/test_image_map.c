@@ -15,7 +15,8 @@ static struct snapshot_image image(int64_t account_id, const char *currency, int
 {
 	struct balance_key key = {account_id, currency_pack(currency, strlen(currency))};
 
-	return (struct snapshot_image){key, version * 10, account_id, version, 1000 + version};
+	return (struct snapshot_image){
+		key, (i128)version * 10, account_id, version, 1000 + version};
 }
 
 static void put(struct image_map *map, int64_t account_id, const char *currency, int64_t version,

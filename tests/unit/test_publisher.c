@@ -26,10 +26,10 @@
 #include "snapshot_memory.h"
 
 #define PARTITIONS 4
-#define CHECK_MS   1000
+#define CHECK_MS   INT64_C(1000)
 #define OWNERS     2
 #define PENDING    1000
-#define SLICE      4
+#define SLICE      ((size_t)4)
 
 /* A balance that got this version by the event at this offset. */
 struct change {

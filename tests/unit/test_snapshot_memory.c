@@ -56,7 +56,7 @@ static int publish(struct fixture *f, size_t count, int64_t version, size_t *ret
 	struct snapshot_image images[16];
 
 	for (size_t i = 0; i < count; i++)
-		images[i] = image((int64_t)i + 1, version, version * 100);
+		images[i] = image((int64_t)i + 1, version, (i128)version * 100);
 	return f->s->ops->publish(f->s, images, count, ret_stale, &f->err);
 }
 

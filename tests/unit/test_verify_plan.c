@@ -16,7 +16,7 @@ static void test_all_at_once(void **state)
 	assert_int_equal(step.first, 0);
 	assert_int_equal(step.last, 3);
 	assert_int_equal(step.slices, 1);
-	assert_true(verify_plan_balances(&step, 64 * MIB) > 6010 * 9 / 8);
+	assert_true(verify_plan_balances(&step, 64 * MIB) > 6010L * 9 / 8);
 }
 
 static void test_groups(void **state)
@@ -32,14 +32,14 @@ static void test_groups(void **state)
 
 static void test_slices(void **state)
 {
-	const int64_t counts[2] = {10, 10 * 1000 * 1000};
+	const int64_t counts[2] = {10, 10L * 1000 * 1000};
 	struct verify_step step = verify_plan(counts, 0, 1, 64 * MIB);
 
 	assert_int_equal(step.last, 0);
 	assert_int_equal(step.slices, 1);
 	step = verify_plan(counts, 1, 1, 64 * MIB);
 	assert_int_equal(step.slices, 11);
-	assert_true(step.slices * verify_plan_balances(&step, 64 * MIB) > 11 * 1000 * 1000);
+	assert_true(step.slices * verify_plan_balances(&step, 64 * MIB) > 11UL * 1000 * 1000);
 }
 
 /* However little there is, it ends, and nobody divides by nought. */

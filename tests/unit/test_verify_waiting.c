@@ -56,7 +56,7 @@ static void test_random(void **state)
 	assert_false(verify_waiting_has(&waiting, 0, 0));
 	while (count < ROWS) {
 		balance_ref ref = (balance_ref)splitmix_below(&random, 5);
-		int64_t other = (int64_t)splitmix_below(&random, ROWS * 3);
+		int64_t other = (int64_t)splitmix_below(&random, 3UL * ROWS);
 		struct verify_row row = {.offset = (int64_t)count * 3, .prev_offset = other};
 		struct verify_row taken;
 		size_t expected;
