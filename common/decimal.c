@@ -114,6 +114,7 @@ static bool read_number(const char *at, const char *end, struct number *ret_numb
 	if (!ret_number->whole_length || (*at == '0' && ret_number->whole_length > 1))
 		return false;
 	at += ret_number->whole_length;
+	ret_number->fraction = at;
 	if (at < end && *at == '.') {
 		ret_number->fraction = ++at;
 		ret_number->fraction_length = count_digits(at, end);

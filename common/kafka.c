@@ -4,7 +4,7 @@
  * kafka.fetch_buffer is a number of bytes for people, librdkafka's limits are a number of messages
  * and their payload.  A message costs about 350 bytes beside its payload (measured, 2.0.2), and a
  * fetch may go beyond the limits by the one response that reached them; so half the buffer may be
- * payload, one message is allowed for every 512 bytes, and a response is small.
+ * payload, one message is allowed for every 640 bytes, and a response is small.
  */
 #include "kafka.h"
 
@@ -21,7 +21,7 @@
 #include <string.h>
 #include <time.h>
 
-#define MESSAGE_BYTES       512 /* of the fetch buffer, for each message */
+#define MESSAGE_BYTES       640 /* of the fetch buffer, for each message */
 #define CLOSE_S             5
 #define FETCH_QUEUE_BACKOFF "fetch.queue.backoff.ms" /* since 2.2.0 */
 #define FETCH_QUEUE_VERSION 0x020200ff

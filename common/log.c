@@ -368,7 +368,7 @@ static uint64_t count_entry(
 	}
 	if (repeat->identity == identity) {
 		entries += repeat->count;
-		forget(repeat);
+		repeat->count = 0; /* its line stands for them */
 	}
 	report(log, repeat);
 	repeat->identity = identity;

@@ -217,7 +217,7 @@ static int read_map(struct reader *r, int depth, struct tree_node *map)
 			rc = advance(r);
 		if (rc == 0)
 			rc = read_node(r, depth + 1, end);
-		if (rc < 0) {
+		if (rc != 0) {
 			free(key);
 			return rc;
 		}

@@ -65,14 +65,14 @@ static void put_series(const struct metrics_scrape *scrape, const char *suffix,
 /* value / divisor (a power of ten), exactly, without trailing zeros. */
 static void format_quotient(uint64_t value, int64_t divisor, char text[48])
 {
-	uint64_t base = (uint64_t)divisor, rest = value % base;
-	int length = sprintf(text, "%" PRIu64, value / base);
+	uint64_t rest = value % (uint64_t)divisor;
+	int length = sprintf(text, "%" PRIu64, value / (uint64_t)divisor);
 
 	if (rest == 0)
 		return;
 	text[length++] = '.';
-	for (base /= 10; rest != 0; base /= 10) {
-		assert(base > 0); /* a divisor is a power of ten */
+	for (uint64_t base = (uint64_t)divisor / 10; base > 0 && rest != 0; base /= 10) {
+		/* cppcheck-suppress zerodivcond ; it takes base > 0 for no condition */
 		text[length++] = (char)('0' + rest / base);
 		rest %= base;
 	}

@@ -273,13 +273,11 @@ void verify_match_at(struct verify_match *match, const struct verify_offset *at)
 
 /* Lookups ------------------------------------------------------------------------------------- */
 
-static int compare_ids(const struct event *a, const struct event *b)
+static bool same_id(const struct event *a, const struct event *b)
 {
-	if (a->account_id != b->account_id)
-		return a->account_id < b->account_id ? -1 : 1;
-	if (a->transaction_id_length != b->transaction_id_length)
-		return a->transaction_id_length < b->transaction_id_length ? -1 : 1;
-	return memcmp(a->transaction_id, b->transaction_id, a->transaction_id_length);
+	return a->account_id == b->account_id &&
+	       a->transaction_id_length == b->transaction_id_length &&
+	       memcmp(a->transaction_id, b->transaction_id, a->transaction_id_length) == 0;
 }
 
 void verify_match_found(
@@ -288,7 +286,7 @@ void verify_match_found(
 	for (size_t i = 0; i < match->lookup_count; i++) {
 		struct verify_lookup *lookup = &match->lookups[i];
 
-		if (compare_ids(&lookup->event, event) != 0)
+		if (!same_id(&lookup->event, event))
 			continue;
 		lookup->found = true;
 		lookup->other = *event;

@@ -246,6 +246,7 @@ static void a_deleted_topic_is_gone(void **state)
 {
 	struct world *w = *state;
 	struct topic *t = make_topic(w, 0);
+	struct topic_item items[ITEMS];
 	struct topic_layout layout;
 	struct error err;
 
@@ -257,8 +258,11 @@ static void a_deleted_topic_is_gone(void **state)
 	assert_int_equal(t->ops->layout(t, &layout, &err), -ENOENT);
 	assert_non_null(strstr(err.text, w->topic));
 
+	/* Silence until it is opened again, whatever comes. */
 	create_topic(w, 1);
 	fixture_fill(w->producer, w->topic, 0, 0, 50);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(t->ops->poll(t, 100, items, ITEMS), 0);
 	fixture_open(t, 0);
 	expect(t, 0, 50, 50);
 }
@@ -346,7 +350,8 @@ static void flip_bit(struct world *w)
 	fclose(file);
 }
 
-/* librdkafka reports a damaged batch and goes on behind it, which would lose its events. */
+/* Behind a damaged batch librdkafka reads on somewhere (it takes bytes within the batch for the
+ * next one), which may look like an offset that is not in the log, and halt the partition. */
 static void a_damaged_batch_is_waited_for(void **state)
 {
 	struct world *w = *state;
@@ -368,9 +373,9 @@ static void a_damaged_batch_is_waited_for(void **state)
 			assert_int_equal(items[i].message.offset, next++);
 		}
 	}
-	assert_int_equal(next, 40);
+	assert_in_range(next, 1, 89);
 	flip_bit(w);
-	expect(t, 40, 90, 90);
+	expect(t, next, 90, 90);
 }
 
 static void a_grown_topic_is_seen(void **state)

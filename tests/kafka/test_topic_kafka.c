@@ -244,8 +244,9 @@ static void a_wake_before_the_poll_ends_it(void **state)
 	struct topic_item items[ITEMS];
 	int64_t begin_ms;
 
-	t->ops->wake(t); /* closed: nothing to wake, nothing to break */
+	t->ops->wake(t); /* while it is closed */
 	fixture_open(t, 0);
+	assert_int_equal(t->ops->poll(t, 5000, items, ITEMS), 0);
 	assert_int_equal(fixture_read(t, 7, 0).kind, TOPIC_END);
 	for (int i = 0; i < 20; i++) {
 		t->ops->wake(t);

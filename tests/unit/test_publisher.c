@@ -625,7 +625,7 @@ static void test_offset_moves_under_steady_load(void **state)
 		w->now_ms += 20;
 		assert_true(stats(w, 0).pending > 0);
 	}
-	assert_true(offset_of(w, 1) > before + 30 * SLICE);
+	assert_true(offset_of(w, 1) > before + (int64_t)(30 * SLICE));
 }
 
 static void test_marker_follows_by_itself_but_not_for_every_round(void **state)
