@@ -60,7 +60,8 @@ struct world {
 	uint64_t publishers; /* made so far: each has a seed of its own */
 	unsigned wakes;
 	unsigned marker_writes;
-	void (*meanwhile)(struct world *w); /* what other threads do during a call to Redis */
+	char marker_at_end[SNAPSHOT_MARKER_MAX]; /* of partition 1, for test_end_during_a_call */
+	void (*meanwhile)(struct world *w);      /* what other threads do during a call to Redis */
 };
 
 /* The world ------------------------------------------------------------------------------------ */
@@ -1262,6 +1263,8 @@ static void end_all(struct world *w)
 {
 	w->meanwhile = NULL;
 	end(w, 0, 1);
+	snprintf(w->marker_at_end, sizeof w->marker_at_end, "%s",
+		snapshot_memory_marker(w->server, 1));
 }
 
 static void test_end_during_a_call(void **state)
@@ -1279,6 +1282,7 @@ static void test_end_during_a_call(void **state)
 		assert_null(w->meanwhile);
 		assert_int_equal(stats(w, 0).rebuilding, 0);
 		assert_int_equal(stats(w, 0).pending, 0);
+		assert_string_equal(snapshot_memory_marker(w->server, 1), w->marker_at_end);
 		finish(w);
 		init(w);
 	}
@@ -1368,6 +1372,36 @@ static void test_stopped_owner_that_wakes_leaves_the_next_one_alone(void **state
 		publisher_step(w->pubs[1], w->now_ms);
 	assert_int_equal(stats(w, 1).rebuilds, 0);
 	assert_true(stats(w, 0).stale > 0);
+}
+
+static void run_second(struct world *w)
+{
+	for (int i = 0; i < 100; i++) {
+		publisher_step(w->pubs[1], w->now_ms);
+		w->now_ms += 10;
+		check_world(w);
+	}
+}
+
+/* What waited from before is older than what the owner in between has published. */
+static void test_partition_comes_back_while_its_last_round_waits(void **state)
+{
+	struct world *w = *state;
+
+	settle(w, 4);
+	commit(w, 1, 4);
+	step(w); /* the slice is taken */
+	end(w, 0, 1);
+	start(w, 1);
+	begin(w, 1, 1);
+	commit(w, 1, 4);
+	run_second(w);
+	commit(w, 1, 1); /* stores the offset so far */
+	run_second(w);
+	end(w, 1, 1);
+	begin(w, 0, 1);
+	run_for(w, 2 * CHECK_MS);
+	assert_complete(w, 1);
 }
 
 /* Random faults -------------------------------------------------------------------------------- */
@@ -1614,6 +1648,7 @@ int main(void)
 		TEST(test_backoff_grows_when_only_writing_fails),
 		TEST(test_idle_publisher_sleeps_until_the_next_check),
 		TEST(test_stopped_owner_that_wakes_leaves_the_next_one_alone),
+		TEST(test_partition_comes_back_while_its_last_round_waits),
 		cmocka_unit_test(test_random_faults),
 	};
 	struct log log;
