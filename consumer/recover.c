@@ -25,6 +25,7 @@
 #include "mem.h"
 
 #define WATERMARKS_AGAIN_MS 500
+#define FAR_BEHIND 4 /* times redis.pending_max offsets without a publish: all is written again */
 #define COMPARE_POLL_MS 500
 
 static int64_t next(struct partition *p, enum recover_step step)
@@ -313,18 +314,26 @@ static void take_image(void *context, const struct store_balance *row)
 	};
 }
 
+/* Too much to be listed: finding what changed would read more rows than writing all again. */
+static bool far_behind(const struct partition *p)
+{
+	return next_offset(p) - p->redis_offset >
+		FAR_BEHIND * (int64_t)p->config.redis_pending_max;
+}
+
 static int64_t recover_redis(struct partition *p)
 {
 	struct store *store = p->edges.reader;
 	struct unpublished unpublished = {0};
 	struct error err;
-	enum store_result result;
-	bool more = false;
+	enum store_result result = STORE_OK;
+	bool more = far_behind(p);
 
 	if (!p->edges.publisher)
 		return next(p, RECOVER_OPEN);
-	result = store->ops->changed_balances(store, p->config.partition, p->redis_offset,
-		p->config.redis_pending_max, take_image, &unpublished, &more, &err);
+	if (!more)
+		result = store->ops->changed_balances(store, p->config.partition, p->redis_offset,
+			p->config.redis_pending_max, take_image, &unpublished, &more, &err);
 	if (result == STORE_OK)
 		publisher_begin(p->edges.publisher, p->config.partition, p->redis_offset,
 			next_offset(p), unpublished.images, unpublished.count, more);
