@@ -73,7 +73,6 @@ static void signals_block(sigset_t *ret_set)
 	sigaddset(ret_set, SIGTERM);
 	sigaddset(ret_set, SIGINT);
 	pthread_sigmask(SIG_BLOCK, ret_set, NULL);
-	signal(SIGPIPE, SIG_IGN);
 }
 
 /* Waits for so long; true if the process is told to end. */

@@ -1,4 +1,5 @@
 /* The table of commands, and nothing else. */
+#include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
@@ -54,6 +55,7 @@ int main(int argc, char **argv)
 	const char *name = argc > 1 ? argv[1] : "";
 	const struct command *command = find(name);
 
+	signal(SIGPIPE, SIG_IGN); /* a server or a reader that hangs up is an error, not an end */
 	if (sodium_init() < 0) {
 		fputs("ledgerd: libsodium cannot begin: is there a source of randomness?\n", stderr);
 		return EXIT_FAILED;

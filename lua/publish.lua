@@ -3,13 +3,14 @@
 --   KEYS[i]                           balance:{<account_id>}:<currency>
 --   ARGV[4i-3], [4i-2], [4i-1], [4i]  available, frozen, version, updated_at (ms) of KEYS[i]
 --
--- Returns how many of the keys kept what they had, because their version is higher than the one sent.
+-- Returns how many of the keys kept what they had, as their version is higher than the one sent.
 -- An equal version overwrites: after the database was restored from a copy that is behind, the log
 -- fills the gap to the same versions, and what it says now counts.
 --
--- Versions are compared as Lua numbers, which are doubles: exact below 2^53, and the caller sends no
--- others.  Amounts are texts that pass through untouched; turned into a number, 0.000000000000000001
--- beside a large amount would be lost.  A version that is no number (somebody else wrote it) loses.
+-- Versions are compared as Lua numbers, which are doubles: exact below 2^53, and none above are
+-- sent.  Amounts are texts that pass through untouched; turned into a number, 0.000000000000000001
+-- beside a large amount would be lost.  A version that cannot be ours (no number, 2^53 or above)
+-- loses.
 --
 -- Each key is written whole or not at all.  An error leaves the keys before it written; sending all
 -- of them again is harmless.
@@ -23,7 +24,7 @@ for i = 1, #KEYS do
 	local version = ARGV[last - 1]
 	local old = tonumber(call('HGET', key, 'version')) -- nil: there is none
 
-	if old and old > tonumber(version) then
+	if old and old > tonumber(version) and old < 2 ^ 53 then
 		stale = stale + 1
 	else
 		call('HSET', key, 'available', ARGV[last - 3], 'frozen', ARGV[last - 2],

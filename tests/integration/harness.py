@@ -192,7 +192,8 @@ class Ledger:
     # Kafka
 
     def producer(self, **options):
-        return KafkaProducer(bootstrap_servers=self.stack.kafka.address, linger_ms=5, **options)
+        return KafkaProducer(bootstrap_servers=self.stack.kafka.address, linger_ms=5,
+                             **{"max_request_size": 20_000_000} | options)
 
     def publish(self, values, keys=None):
         """Publishes events in order, each under its account's key, or under the keys given."""
@@ -204,7 +205,7 @@ class Ledger:
 
     def publish_to(self, partition, key, value, **more):
         """One message to one partition, whatever its key. Its offset."""
-        with closing(self.producer(max_request_size=20_000_000)) as producer:
+        with closing(self.producer()) as producer:
             return producer.send(self.topic, value, key, partition=partition, **more).get(30).offset
 
     def publish_transaction(self, values, commit):

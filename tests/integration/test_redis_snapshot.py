@@ -255,8 +255,9 @@ def test_versions_are_compared_as_numbers(snapshot, server, old, new, stale):
     assert balance(server, 1)["version"] == str(max(old, new))
 
 
-def test_a_version_that_is_no_number_loses(snapshot, server):
-    server.client.hset("balance:{1}:USDT", mapping={"version": "x", "available": "1e9"})
+@pytest.mark.parametrize("version", ["x", "", "nan", "inf", "1e300", str(2**53), "-1"])
+def test_a_version_that_cannot_be_ours_loses(snapshot, server, version):
+    server.client.hset("balance:{1}:USDT", mapping={"version": version, "available": "1e9"})
     assert snapshot("read 1 USDT").split()[2] == "-1"
     assert snapshot.publish((1, "USDT", "1", "0", 1, 1)) == 0
     assert snapshot("read 1 USDT") == "1 0 1 1"

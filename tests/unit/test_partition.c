@@ -1,0 +1,422 @@
+/*
+ * A partition's life against the edges in memory, turn by turn: recovering, halting, learning old
+ * ids, draining and losing its lease.  The simulator does the same at random; here each way is
+ * walked once, and by its name.
+ */
+#include "fixture.h"
+
+#include "partition.h"
+#include "store_memory.h"
+#include "topic_memory.h"
+
+#define EPOCH 7
+#define OUT_OF_RANGE_MS 30000
+
+struct world {
+	int64_t now_ms;
+	struct clock clock;
+	struct budget budget;
+	struct memory_log log;
+	struct topic_memory_faults kafka;
+	struct partition_offset_row offsets[1];
+	struct memory_database db;
+	struct partition_metrics metrics;
+	struct store *reader;
+	struct store *flush_store;
+	struct topic *topic;
+	struct flush flush;
+	struct partition *p;
+	bool submitted;
+	bool lease;
+	int64_t drifted;
+	char reason[500]; /* of the last transition that had one */
+	enum partition_state last;
+};
+
+static struct world *world_of(const struct clock *clock)
+{
+	return (struct world *)((char *)clock - offsetof(struct world, clock));
+}
+
+static int64_t now_ms(const struct clock *clock)
+{
+	return world_of(clock)->now_ms;
+}
+
+static int64_t now_us(const struct clock *clock)
+{
+	return world_of(clock)->now_ms * 1000;
+}
+
+static int64_t wall_ms(const struct clock *clock)
+{
+	return FIXTURE_TIME_MS;
+}
+
+static void submit(void *context)
+{
+	((struct world *)context)->submitted = true;
+}
+
+static bool submitted(void *context)
+{
+	return ((struct world *)context)->submitted;
+}
+
+static bool lease_valid(void *context, int32_t partition, int64_t at_ms)
+{
+	return ((struct world *)context)->lease;
+}
+
+static void on_state(void *context, int32_t partition, enum partition_state from,
+	enum partition_state to, const char *reason)
+{
+	struct world *w = context;
+
+	w->last = to == PARTITION_IDLE ? from : to;
+	if (reason[0])
+		snprintf(w->reason, sizeof w->reason, "%s", reason);
+}
+
+static void on_retry(void *context, int32_t partition, const char *what, const struct error *err)
+{
+}
+
+static void on_drift(void *context, int32_t partition, int64_t balances)
+{
+	((struct world *)context)->drifted += balances;
+}
+
+static void open_partition(struct world *w)
+{
+	struct partition_config config = {.partitions = 1, .cluster_id = "memory", .epoch = EPOCH,
+		.batch_max_events = 8, .batch_max_bytes = 100000, .poll_idle_ms = 10,
+		.dedupe_ids = 32, .redis_pending_max = 10, .seed = 3, .key = "fixture",
+		.out_of_range_ms = OUT_OF_RANGE_MS};
+	struct partition_edges edges = {.reader = w->reader, .topic = w->topic, .flush = &w->flush,
+		.submit = submit, .submitted = submitted, .lease_valid = lease_valid, .context = w,
+		.clock = &w->clock, .budget = &w->budget, .metrics = &w->metrics,
+		.on_state = on_state, .on_retry = on_retry, .on_drift = on_drift};
+
+	flush_init(&w->flush, w->flush_store, 1);
+	w->submitted = false;
+	w->p = partition_create(&config, &edges);
+}
+
+static void close_partition(struct world *w)
+{
+	partition_destroy(w->p);
+	flush_finish(&w->flush);
+	w->p = NULL;
+}
+
+static int setup(void **state)
+{
+	struct world *w = calloc(1, sizeof *w);
+
+	w->now_ms = 1000000;
+	w->clock = (struct clock){now_ms, now_us, wall_ms};
+	w->lease = true;
+	budget_init(&w->budget, (size_t)1 << 30);
+	memory_log_init(&w->log, 1);
+	w->offsets[0].epoch = EPOCH;
+	memory_database_init(&w->db, 1, w->offsets);
+	w->reader = store_memory_create(&w->db, NULL, NULL);
+	w->flush_store = store_memory_create(&w->db, NULL, NULL);
+	w->topic = topic_memory_create(&w->log, &w->kafka);
+	open_partition(w);
+	*state = w;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct world *w = *state;
+
+	close_partition(w);
+	assert_int_equal(budget_used(&w->budget), 0);
+	w->reader->ops->destroy(w->reader);
+	w->flush_store->ops->destroy(w->flush_store);
+	w->topic->ops->destroy(w->topic);
+	memory_database_finish(&w->db);
+	memory_log_finish(&w->log);
+	free(w);
+	return 0;
+}
+
+static void send(struct world *w, const char *id, int64_t account, const char *amount)
+{
+	char key[24], value[256];
+
+	snprintf(key, sizeof key, "%lld", (long long)account);
+	snprintf(value, sizeof value,
+		"{\"transaction_id\":\"%s\",\"account_id\":%lld,\"currency\":\"USDT\","
+		"\"type\":\"DEPOSIT\",\"amount\":\"%s\"}",
+		id, (long long)account, amount);
+	memory_log_append(&w->log, key, strlen(key), value, strlen(value), FIXTURE_TIME_MS);
+}
+
+/* Turns and flush steps until the partition ends, or for so many rounds. */
+static void turn(struct world *w, int rounds)
+{
+	while (rounds-- > 0 && !partition_ended(w->p)) {
+		w->now_ms += partition_turn(w->p);
+		if (!w->submitted)
+			continue;
+		w->now_ms += flush_step(&w->flush);
+		w->submitted = !flush_ended(&w->flush);
+	}
+}
+
+static void assert_halted(const struct world *w, const char *words)
+{
+	assert_true(partition_ended(w->p));
+	assert_int_equal(w->last, PARTITION_HALTED);
+	assert_true(w->offsets[0].halted);
+	assert_non_null(strstr(w->offsets[0].halted_reason, words));
+}
+
+/* A new life under the next epoch. */
+static void restart(struct world *w)
+{
+	close_partition(w);
+	w->offsets[0].halted = false;
+	open_partition(w);
+}
+
+static void test_consumes_from_the_beginning(void **state)
+{
+	struct world *w = *state;
+
+	for (int i = 0; i < 30; i++) {
+		char id[16];
+
+		snprintf(id, sizeof id, "t%d", i);
+		send(w, id, 1 + i % 5, "2.5");
+	}
+	memory_log_append_hidden(&w->log);
+	turn(w, 300);
+	assert_int_equal(partition_state(w->p), PARTITION_RUNNING);
+	assert_int_equal(w->offsets[0].next_offset, 31);
+	assert_int_equal(w->db.tables[0].journal_count, 30);
+	assert_int_equal(w->db.balance_count, 5);
+	assert_int_equal(topic_memory_mirrored(w->topic), 31);
+	assert_int_equal(counter_read(&w->metrics.outcomes[OUTCOME_APPLIED]), 30);
+	assert_int_equal(partition_offset_low(w->p), 31);
+	assert_int_equal(partition_offset_high(w->p), 31);
+}
+
+/* Ids that memory has forgotten: the flush meets them, they are learned, it is applied again. */
+static void test_old_duplicates(void **state)
+{
+	struct world *w = *state;
+
+	send(w, "old", 1, "1");
+	for (int i = 0; i < 100; i++) {
+		char id[16];
+
+		snprintf(id, sizeof id, "t%d", i);
+		send(w, id, 1, "1");
+	}
+	send(w, "old", 1, "1.0");
+	send(w, "old", 1, "2");
+	send(w, "new", 1, "1");
+	turn(w, 800);
+	assert_int_equal(w->offsets[0].next_offset, w->log.end);
+	assert_int_equal(counter_read(&w->metrics.outcomes[OUTCOME_DUPLICATE]), 1);
+	assert_int_equal(counter_read(&w->metrics.dead_letters[DEAD_ID_CONFLICT]), 1);
+	assert_int_equal(w->db.tables[0].journal_count, 102);
+	assert_amount_equal(w->db.balances[0].balance.available, amount_of("102"));
+}
+
+static void test_drain_flushes_what_is_prepared(void **state)
+{
+	struct world *w = *state;
+
+	turn(w, 30);
+	send(w, "a", 1, "1");
+	partition_turn(w->p); /* polled and handed over, not flushed yet */
+	send(w, "b", 1, "1");
+	partition_turn(w->p); /* prepared behind it */
+	partition_drain(w->p);
+	turn(w, 60);
+	assert_true(partition_ended(w->p));
+	assert_int_equal(w->last, PARTITION_DRAINING);
+	assert_int_equal(w->offsets[0].next_offset, 2);
+}
+
+static void test_lease_that_ran_out(void **state)
+{
+	struct world *w = *state;
+
+	turn(w, 30);
+	send(w, "a", 1, "1");
+	partition_turn(w->p);
+	w->lease = false;
+	turn(w, 30);
+	assert_true(partition_ended(w->p));
+	assert_int_equal(w->last, PARTITION_FENCED);
+	assert_int_equal(w->db.commits, 0);
+	assert_int_equal(counter_read(&w->metrics.fenced), 0);
+}
+
+static void test_another_epoch(void **state)
+{
+	struct world *w = *state;
+
+	turn(w, 30);
+	w->offsets[0].epoch++;
+	send(w, "a", 1, "1");
+	turn(w, 30);
+	assert_true(partition_ended(w->p));
+	assert_int_equal(w->last, PARTITION_FENCED);
+	assert_int_equal(w->db.commits, 0);
+	assert_int_equal(counter_read(&w->metrics.fenced), 1);
+}
+
+/* The beginning of the log is gone: halts, but only when it has been so for a while. */
+static void test_log_that_begins_later(void **state)
+{
+	struct world *w = *state;
+	int64_t begin_ms = w->now_ms;
+
+	send(w, "a", 1, "1");
+	send(w, "b", 1, "1");
+	memory_log_truncate(&w->log, 1);
+	turn(w, 10);
+	assert_false(partition_ended(w->p));
+	turn(w, 500);
+	assert_halted(w, "the log begins at 1");
+	assert_true(w->now_ms - begin_ms >= OUT_OF_RANGE_MS);
+}
+
+/* A topic made anew while running, shorter than what was read. */
+static void test_log_that_ends_earlier(void **state)
+{
+	struct world *w = *state;
+
+	send(w, "a", 1, "1");
+	send(w, "b", 1, "1");
+	turn(w, 60);
+	memory_log_recreate(&w->log);
+	turn(w, 1000);
+	assert_halted(w, "the log ends at 0");
+}
+
+/* A topic made anew while nobody looked, longer than before: its messages are others. */
+static void test_another_log(void **state)
+{
+	struct world *w = *state;
+
+	send(w, "a", 1, "1");
+	send(w, "b", 1, "1");
+	turn(w, 60);
+	memory_log_recreate(&w->log);
+	for (int i = 0; i < 5; i++) {
+		char id[16];
+
+		snprintf(id, sizeof id, "new%d", i);
+		send(w, id, 1, "1");
+	}
+	restart(w);
+	turn(w, 200);
+	assert_halted(w, "another message");
+	assert_int_equal(w->db.tables[0].journal_count, 2);
+}
+
+static void test_rows_beyond_the_offset(void **state)
+{
+	struct world *w = *state;
+
+	send(w, "a", 1, "1");
+	send(w, "b", 1, "1");
+	turn(w, 60);
+	w->offsets[0].next_offset = 1;
+	restart(w);
+	turn(w, 100);
+	assert_halted(w, "next_offset is 1");
+}
+
+/* Another number of partitions halts before the first WRONG_PARTITION becomes a dead letter. */
+static void test_topic_that_grew(void **state)
+{
+	struct world *w = *state;
+
+	turn(w, 30);
+	w->log.layout.partitions = 2;
+	restart(w);
+	turn(w, 100);
+	assert_halted(w, "has 2 partitions");
+}
+
+static void test_another_cluster(void **state)
+{
+	struct world *w = *state;
+
+	snprintf(w->log.layout.cluster_id, sizeof w->log.layout.cluster_id, "elsewhere");
+	turn(w, 100);
+	assert_halted(w, "elsewhere");
+}
+
+static void test_halt_from_outside(void **state)
+{
+	struct world *w = *state;
+
+	turn(w, 30);
+	partition_halt(w->p, "somebody said so");
+	turn(w, 30);
+	assert_halted(w, "somebody said so");
+}
+
+/* While Kafka is away nothing happens; then it goes on. */
+static void test_kafka_away(void **state)
+{
+	struct world *w = *state;
+
+	send(w, "a", 1, "1");
+	w->kafka.away = true;
+	turn(w, 100);
+	assert_int_equal(w->offsets[0].next_offset, 0);
+	assert_false(partition_ended(w->p));
+	w->kafka.away = false;
+	turn(w, 100);
+	assert_int_equal(w->offsets[0].next_offset, 1);
+}
+
+/* A balance that was changed by hand is noticed by sampling, and nothing is repaired. */
+static void test_drift(void **state)
+{
+	struct world *w = *state;
+
+	send(w, "a", 1, "1");
+	turn(w, 60);
+	w->db.balances[0].balance.available += 1;
+	w->now_ms += 10000;
+	turn(w, 5);
+	assert_int_equal(w->drifted, 1);
+	assert_int_equal(counter_read(&w->metrics.drift), 1);
+}
+
+#define LIFE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		LIFE(test_consumes_from_the_beginning),
+		LIFE(test_old_duplicates),
+		LIFE(test_drain_flushes_what_is_prepared),
+		LIFE(test_lease_that_ran_out),
+		LIFE(test_another_epoch),
+		LIFE(test_log_that_begins_later),
+		LIFE(test_log_that_ends_earlier),
+		LIFE(test_another_log),
+		LIFE(test_rows_beyond_the_offset),
+		LIFE(test_topic_that_grew),
+		LIFE(test_another_cluster),
+		LIFE(test_halt_from_outside),
+		LIFE(test_kafka_away),
+		LIFE(test_drift),
+	};
+
+	return cmocka_run_group_tests_name("partition", tests, NULL, NULL);
+}
