@@ -83,6 +83,15 @@ def test_status(ledger):
     assert "one" in ledger.run("status")
 
 
+def test_mysql_by_socket(ledger):
+    ledger.environment |= {"LEDGERD_MYSQL_SOCKET": str(ledger.stack.mysql.socket),
+                           "LEDGERD_MYSQL_PORT": "1"}
+    ledger.start()
+    ledger.publish([event("a", 1)])
+    ledger.wait_consumed()
+    assert "one" in ledger.run("status")
+
+
 def test_migrate_is_safe_to_repeat(ledger):
     assert "up to date" in ledger.run("migrate")
 
