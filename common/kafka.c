@@ -48,7 +48,8 @@ static const struct setting reader[] = {
 	{"check.crcs", "true"},
 	{"allow.auto.create.topics", "false"},
 	{"socket.timeout.ms", "20000"},
-	{"topic.metadata.propagation.max.ms", "10000"}, /* a topic that is missing for longer is gone */
+	{"topic.metadata.propagation.max.ms",
+		"10000"}, /* a topic that is missing for longer is gone */
 	{"fetch.wait.max.ms", "50"},
 	{"fetch.error.backoff.ms", "250"},
 	{"fetch.message.max.bytes", "524288"},

@@ -30,11 +30,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#define ASK_MS              3000
+#define ASK_MS 3000
 /* librdkafka tells us of a topic that went away while it takes its partitions from their brokers'
- * threads.  Unassigned in that moment, a partition keeps a thread from ever ending (seen with 2.0.2,
- * in half of the cases).  It is over within a millisecond. */
-#define SETTLE_US 200000
+ * threads.  Unassigned in that moment, a partition keeps a thread from ever ending (seen
+ * with 2.0.2, in half of the cases).  It is over within a millisecond. */
+#define SETTLE_US           200000
+#define NUDGE_MS            100
 #define REOPEN_MS           1000 /* between two attempts after an error */
 #define HEADERS_CHUNK_BYTES (64 * 1024)
 
@@ -56,6 +57,7 @@ struct topic_kafka {
 	int64_t next_offset; /* nothing below it is delivered */
 	int64_t reopen_ms;   /* REOPENING: when */
 	bool at_end;         /* nothing came after the last end */
+	int64_t backlog_ms;  /* when the log last had more than was taken from it */
 
 	rd_kafka_message_t **held;
 	size_t held_count, held_max;
@@ -365,12 +367,17 @@ static int64_t high_watermark(struct topic_kafka *t)
 	return high < 0 ? -1 : high;
 }
 
-/* librdkafka's thread may sleep on a queue that was full, while there is more in the log. */
+/* librdkafka's thread may sleep on a queue that was full: it is woken as long as there is a
+ * backlog, and a little longer, so that the log's end is noticed at once. */
 static void nudge_if_dry(struct topic_kafka *t)
 {
 	int64_t queued = (int64_t)rd_kafka_queue_length(t->queue);
 
-	if (!t->at_end && queued < t->low_water && high_watermark(t) > t->next_offset + queued)
+	if (t->at_end)
+		return;
+	if (queued >= t->low_water || high_watermark(t) > t->next_offset + queued)
+		t->backlog_ms = now_ms();
+	if (queued < t->low_water && now_ms() - t->backlog_ms < NUDGE_MS)
 		kafka_client_nudge(t->client, t->member.partition);
 }
 
