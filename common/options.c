@@ -67,8 +67,8 @@ const struct option_row option_rows[] = {
 		"Anything librdkafka knows, by its own names: `security.protocol`, `sasl.*`, "
 		"`ssl.*`, `fetch.*` and so on. What correctness rests on is refused."),
 	ROW(kafka, fetch_buffer, BYTES, "32M", 1 * M, 1 * G, NULL,
-		"Messages fetched ahead, for each partition. Two seconds of a partition's "
-		"busiest traffic should fit. A part of `consumer.memory_max`."),
+		"Messages fetched ahead, for each partition. A tenth of a second of its busiest "
+		"traffic should fit. A part of `consumer.memory_max`."),
 
 	ROW(mysql, host, TEXT, "127.0.0.1", 1, 255, NULL,
 		"Host name or address."),
@@ -181,6 +181,7 @@ const struct option_refusal option_refusals[] = {
 	{"allow.auto.create.topics", "create the topic yourself; its number of partitions decides "
 		"where an account lives"},
 	{"queued.max.messages.kbytes", "use kafka.fetch_buffer"},
+	{"queued.min.messages", "use kafka.fetch_buffer"},
 	{"consume.callback.max.messages", "use consumer.batch_max_events"},
 	{"partitioner", "an account lives in the partition that murmur2 gives it"},
 	{"enable.idempotence", "events must reach the log once and in order"},
