@@ -406,10 +406,14 @@ struct lease_store *lease_store_mysql_create(const struct db_options *options, i
 	struct lease_store_mysql *s = xcalloc(1, sizeof(*s));
 	struct db_options own = *options;
 
-	/* An answer that comes later than this is worth nothing: the owner has stopped by itself.
+	/*
+	 * An answer that comes later than this is worth nothing: the owner has stopped by itself.
+	 * But "the row is locked" must have come, however short the TTL is.
 	 */
 	db_options_set_lease(&own, ttl_ms);
 	own.io_timeout_ms = own.idle_timeout_ms;
+	if (own.io_timeout_ms < 2 * own.lock_timeout_ms)
+		own.io_timeout_ms = 2 * own.lock_timeout_ms;
 	if (own.connect_timeout_ms > own.idle_timeout_ms)
 		own.connect_timeout_ms = own.idle_timeout_ms;
 	s->store.ops = &lease_ops;

@@ -69,7 +69,8 @@ static void restrict_to(struct scene *scene, int member, size_t count, const int
 {
 	scene->members[member].all = false;
 	scene->members[member].partition_count = count;
-	memcpy(scene->lists[member], list, count * sizeof(*list));
+	for (size_t i = 0; i < count; i++)
+		scene->lists[member][i] = list[i];
 }
 
 static bool eligible(const struct scene *scene, int member, size_t row)
