@@ -67,7 +67,8 @@ void *arena_take(struct arena *arena, size_t length)
 	void *bytes;
 
 	if (!chunk || chunk->capacity - chunk->used < rounded)
-		chunk = chunk_create(arena, rounded > arena->chunk_bytes ? rounded : arena->chunk_bytes);
+		chunk = chunk_create(
+			arena, rounded > arena->chunk_bytes ? rounded : arena->chunk_bytes);
 	bytes = chunk->bytes + chunk->used;
 	chunk->used += rounded;
 	arena->used_bytes += rounded;

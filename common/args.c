@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define ARGUMENTS_MAX (int)(sizeof(((struct args *)0)->arguments) / sizeof(char *))
-#define HELP_COLUMN 26
+#define HELP_COLUMN   26
 
 /* Help ----------------------------------------------------------------------------------------- */
 
@@ -54,8 +54,8 @@ static enum args_result wrong_value(const struct args_spec *spec, const struct a
 	return ARGS_WRONG;
 }
 
-static enum args_result read_integer(const struct args_spec *spec, const struct args_option *option,
-	const char *text)
+static enum args_result read_integer(
+	const struct args_spec *spec, const struct args_option *option, const char *text)
 {
 	char expected[96];
 	char *end;
@@ -63,8 +63,8 @@ static enum args_result read_integer(const struct args_spec *spec, const struct 
 
 	errno = 0;
 	value = strtoll(text, &end, 10);
-	snprintf(expected, sizeof expected, "a whole number from %" PRId64 " to %" PRId64, option->min,
-		option->max);
+	snprintf(expected, sizeof expected, "a whole number from %" PRId64 " to %" PRId64,
+		option->min, option->max);
 	if (errno || end == text || *end || value < option->min || value > option->max)
 		return wrong_value(spec, option, text, expected);
 	*(int64_t *)option->value = value;
@@ -79,15 +79,16 @@ static enum args_result read_real(const struct args_spec *spec, const struct arg
 
 	errno = 0;
 	value = strtod(text, &end);
-	if (errno || end == text || *end || !(value >= 0) || (fraction && value > 1) || value > 1e18)
+	if (errno || end == text || *end || !(value >= 0) || (fraction && value > 1) ||
+		value > 1e18)
 		return wrong_value(spec, option, text,
 			fraction ? "a fraction from 0 to 1" : "a number, 0 or more");
 	*(double *)option->value = value;
 	return ARGS_OK;
 }
 
-static enum args_result read_value(const struct args_spec *spec, const struct args_option *option,
-	const char *text)
+static enum args_result read_value(
+	const struct args_spec *spec, const struct args_option *option, const char *text)
 {
 	if (option->given)
 		*option->given = true;
@@ -124,8 +125,8 @@ static enum args_result read_option(const struct args_spec *spec, int argc, char
 	const char *word = argv[*at];
 	const char *name = word + 2;
 	const char *equals = strchr(name, '=');
-	const struct args_option *option =
-		find(spec, name, equals ? (size_t)(equals - name) : strlen(name));
+	const struct args_option *option = find(
+		spec, name, equals ? (size_t)(equals - name) : strlen(name));
 
 	if (!option)
 		return wrong(spec, "there is no option ", word);
@@ -148,8 +149,8 @@ static enum args_result read_argument(const struct args_spec *spec, struct args 
 	return ARGS_OK;
 }
 
-static enum args_result read_word(const struct args_spec *spec, struct args *args, int argc,
-	char **argv, int *at)
+static enum args_result read_word(
+	const struct args_spec *spec, struct args *args, int argc, char **argv, int *at)
 {
 	char *word = argv[*at];
 
@@ -174,7 +175,8 @@ static enum args_result read_word(const struct args_spec *spec, struct args *arg
 	return read_argument(spec, args, word);
 }
 
-enum args_result args_parse(const struct args_spec *spec, int argc, char **argv, struct args *ret_args)
+enum args_result args_parse(
+	const struct args_spec *spec, int argc, char **argv, struct args *ret_args)
 {
 	*ret_args = (struct args){0};
 	for (int at = 1; at < argc; at++) {

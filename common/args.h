@@ -2,7 +2,8 @@
  * Command lines: each command declares its options in a table, from which parsing and a --help that
  * fits a screen come.
  *
- * Long options are written `--name VALUE` or `--name=VALUE`; a command may have arguments of its own
+ * Long options are written `--name VALUE` or `--name=VALUE`; a command may have arguments of its
+ * own
  * (`statement ACCOUNT`).  `-c FILE`, `--help` and `--version` are every command's.
  */
 #ifndef COMMON_ARGS_H
@@ -24,14 +25,14 @@ enum args_type {
 };
 
 struct args_option {
-	const char *name;     /* without the dashes; NULL ends a table */
+	const char *name; /* without the dashes; NULL ends a table */
 	enum args_type type;
 	const char *argument; /* what the help calls the value; NULL for a flag */
 	const char *help;     /* one line, with the default */
 	void *value;          /* where it goes: the default before, the value after */
 	int64_t min;
 	int64_t max;
-	bool *given;          /* set if the option stands on the line; may be NULL */
+	bool *given; /* set if the option stands on the line; may be NULL */
 };
 
 struct args_spec {
@@ -57,7 +58,8 @@ enum args_result {
 };
 
 /* Reads argv[1..argc), the words after the command's name. */
-enum args_result args_parse(const struct args_spec *spec, int argc, char **argv, struct args *ret_args);
+enum args_result args_parse(
+	const struct args_spec *spec, int argc, char **argv, struct args *ret_args);
 
 void args_print_help(const struct args_spec *spec, FILE *file);
 

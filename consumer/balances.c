@@ -13,13 +13,13 @@
  * probe seldom touches an entry in vain.  A home is hash * capacity >> 64, which lets the index
  * grow by half: between growths it is 0.53 to 0.8 full and costs at most 7.5 bytes an entry.
  */
-#define ENTRY_BITS 27
-#define ENTRY_MASK ((UINT32_C(1) << ENTRY_BITS) - 1)
-#define ENTRIES_MAX (ENTRY_MASK - 1) /* 134 million a partition */
-#define CHUNK_ENTRIES ((size_t)1 << 12)
-#define CHUNK_BYTES (CHUNK_ENTRIES * sizeof(struct entry))
+#define ENTRY_BITS         27
+#define ENTRY_MASK         ((UINT32_C(1) << ENTRY_BITS) - 1)
+#define ENTRIES_MAX        (ENTRY_MASK - 1) /* 134 million a partition */
+#define CHUNK_ENTRIES      ((size_t)1 << 12)
+#define CHUNK_BYTES        (CHUNK_ENTRIES * sizeof(struct entry))
 #define INDEX_CAPACITY_MIN ((size_t)1 << 12)
-#define OFFSET_MASK ((UINT64_C(1) << 48) - 1)
+#define OFFSET_MASK        ((UINT64_C(1) << 48) - 1)
 
 #define CURRENCIES_MAX 65536
 
@@ -45,7 +45,7 @@ _Static_assert(sizeof(struct entry) == 56, "an entry has no holes");
 struct currencies {
 	currency_t *codes; /* by number */
 	uint32_t count;
-	uint32_t *index; /* open-addressed: number + 1 */
+	uint32_t *index;         /* open-addressed: number + 1 */
 	uint32_t index_capacity; /* a power of two */
 };
 
@@ -160,8 +160,8 @@ static uint32_t word_of(uint64_t hash, uint32_t number)
 
 static struct balance_key key_of(const struct balances *balances, const struct entry *entry)
 {
-	return (struct balance_key){entry->account_id,
-		balances->currencies.codes[entry_currency(entry)]};
+	return (struct balance_key){
+		entry->account_id, balances->currencies.codes[entry_currency(entry)]};
 }
 
 static uint64_t entry_hash(const struct balances *balances, const struct entry *entry)
@@ -235,7 +235,7 @@ static size_t over_reserve(const struct balances *balances, size_t used_bytes)
 static bool take(struct balances *balances, size_t bytes)
 {
 	size_t more = over_reserve(balances, balances->used_bytes + bytes) -
-		over_reserve(balances, balances->used_bytes);
+		      over_reserve(balances, balances->used_bytes);
 
 	if (!budget_take(balances->budget, more))
 		return false;
@@ -249,8 +249,8 @@ static bool make_room_for_entry(struct balances *balances)
 		return true;
 	if (balances->count + CHUNK_ENTRIES > ENTRIES_MAX || !take(balances, CHUNK_BYTES))
 		return false;
-	balances->chunks = xrealloc(balances->chunks,
-		(balances->chunk_count + 1) * sizeof(*balances->chunks));
+	balances->chunks = xrealloc(
+		balances->chunks, (balances->chunk_count + 1) * sizeof(*balances->chunks));
 	balances->chunks[balances->chunk_count++] = xmalloc(CHUNK_BYTES);
 	return true;
 }
@@ -309,7 +309,7 @@ static void tables_finish(struct balances *balances)
 size_t balances_bytes_min(size_t entries_min)
 {
 	return entries_min * BALANCE_BYTES_MAX + CHUNK_BYTES +
-		2 * INDEX_CAPACITY_MIN * sizeof(uint32_t);
+	       2 * INDEX_CAPACITY_MIN * sizeof(uint32_t);
 }
 
 struct balances *balances_create(struct budget *budget, size_t entries_min, uint64_t seed)
@@ -358,7 +358,8 @@ balance_ref balances_find(const struct balances *balances, struct balance_key ke
 	size_t position = home_of(balances, hash);
 	uint32_t word;
 
-	for (; (word = balances->index[position]) != 0; position = next_position(balances, position)) {
+	for (; (word = balances->index[position]) != 0;
+		position = next_position(balances, position)) {
 		uint32_t number = (word & ENTRY_MASK) - 1;
 		struct entry *entry;
 

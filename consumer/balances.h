@@ -17,8 +17,8 @@
 #include "apply.h"
 #include "budget.h"
 
-#define BALANCE_BYTES_MAX 64
-#define BALANCE_NONE UINT32_MAX
+#define BALANCE_BYTES_MAX  64
+#define BALANCE_NONE       UINT32_MAX
 #define BALANCE_OFFSET_MAX ((INT64_C(1) << 48) - 2) /* of last_offset and of version */
 
 typedef uint32_t balance_ref;

@@ -86,5 +86,5 @@ size_t batch_bytes_max(size_t capacity, size_t bytes_max)
 {
 	/* Three fields of every message are rounded up to 8 bytes; the arena takes whole chunks. */
 	return capacity * (sizeof(struct record) + sizeof(struct touched) + 3 * 8) + bytes_max +
-		2 * ARENA_CHUNK_BYTES;
+	       2 * ARENA_CHUNK_BYTES;
 }

@@ -22,12 +22,12 @@
 struct record {
 	struct event event; /* if dead_reason is DEAD_NONE or DEAD_ID_CONFLICT */
 	struct dedupe_id id;
-	struct message message;       /* its bytes are in the arena */
-	const char *detail;           /* of a dead letter: a constant sentence */
-	balance_ref balance;          /* BALANCE_NONE until it is resolved */
-	uint8_t dead_reason;          /* enum dead_reason */
-	uint8_t outcome;              /* enum outcome */
-	uint8_t refusal;              /* enum refusal */
+	struct message message; /* its bytes are in the arena */
+	const char *detail;     /* of a dead letter: a constant sentence */
+	balance_ref balance;    /* BALANCE_NONE until it is resolved */
+	uint8_t dead_reason;    /* enum dead_reason */
+	uint8_t outcome;        /* enum outcome */
+	uint8_t refusal;        /* enum refusal */
 	/* of a journal row: */
 	i128 available_after;
 	i128 frozen_after;
@@ -46,13 +46,13 @@ struct batch {
 	struct arena arena;
 	struct record *records;
 	size_t count;
-	size_t capacity;         /* consumer.batch_max_events */
-	size_t bytes;            /* of the messages */
-	size_t bytes_max;        /* consumer.batch_max_bytes; one message always fits */
+	size_t capacity;  /* consumer.batch_max_events */
+	size_t bytes;     /* of the messages */
+	size_t bytes_max; /* consumer.batch_max_bytes; one message always fits */
 	enum balance_pin pin;
-	int64_t begin_offset;    /* the next_offset before this batch */
-	int64_t end_offset;      /* the next_offset after it */
-	int64_t closed_ms;       /* wall clock at the close: updated_at */
+	int64_t begin_offset; /* the next_offset before this batch */
+	int64_t end_offset;   /* the next_offset after it */
+	int64_t closed_ms;    /* wall clock at the close: updated_at */
 	/* counted by the ledger: */
 	size_t journal_count;
 	size_t dead_letter_count;

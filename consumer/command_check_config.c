@@ -23,9 +23,10 @@ static const char *const examples[] = {
 static const struct args_spec spec = {
 	.program = "ledgerd check-config",
 	.usage = "[-c FILE]",
-	.summary = "Checks the configuration and every server that it names, and says what to change.\n"
-		   "Changes nothing.  Exit status 0 if `ledgerd run` would work, 1 if a server needs a\n"
-		   "change, 2 if the configuration does.",
+	.summary =
+		"Checks the configuration and every server that it names, and says what to change.\n"
+		"Changes nothing.  Exit status 0 if `ledgerd run` would work, 1 if a server needs a\n"
+		"change, 2 if the configuration does.",
 	.examples = examples,
 };
 
@@ -69,7 +70,8 @@ static int judge_cleanup(const struct config *config, rd_kafka_event_t *event, s
 	if (count != 1 || rd_kafka_ConfigResource_error(resources[0]))
 		return error_set(err, -EACCES, "Kafka does not tell the settings of topic %s: %s",
 			config->kafka.topic,
-			count == 1 ? rd_kafka_ConfigResource_error_string(resources[0]) : "no answer");
+			count == 1 ? rd_kafka_ConfigResource_error_string(resources[0])
+				   : "no answer");
 	policy = entry_value(resources[0], "cleanup.policy");
 	if (policy && strcmp(policy, "delete") != 0)
 		return error_set(err, -EINVAL,
@@ -82,10 +84,10 @@ static int judge_cleanup(const struct config *config, rd_kafka_event_t *event, s
 static int check_cleanup(const struct config *config, rd_kafka_t *rk, struct error *err)
 {
 	rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
-	rd_kafka_AdminOptions_t *options =
-		rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
-	rd_kafka_ConfigResource_t *resource =
-		rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, config->kafka.topic);
+	rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(
+		rk, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
+	rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(
+		RD_KAFKA_RESOURCE_TOPIC, config->kafka.topic);
 	rd_kafka_event_t *event;
 	int rc;
 
@@ -116,8 +118,8 @@ static int check_kafka(
 
 	*ret_refused = rc == -EINVAL;
 	if (rc == 0)
-		rc = kafka_layout(rk, config, ASK_MS, &ret_layout->partitions, ret_layout->cluster_id,
-			&err);
+		rc = kafka_layout(
+			rk, config, ASK_MS, &ret_layout->partitions, ret_layout->cluster_id, &err);
 	if (rc == 0)
 		rc = check_cleanup(config, rk, &err);
 	snprintf(good, sizeof good, "%s: topic %s with %" PRId32 " partitions",
@@ -200,9 +202,9 @@ static const char *file_name(const struct args *args)
 {
 	if (args->config_path)
 		return args->config_path;
-	return access(CONFIG_DEFAULT_PATH, F_OK) == 0
-		? CONFIG_DEFAULT_PATH
-		: "none at " CONFIG_DEFAULT_PATH ": defaults and environment";
+	return access(CONFIG_DEFAULT_PATH, F_OK) == 0 ? CONFIG_DEFAULT_PATH
+						      : "none at " CONFIG_DEFAULT_PATH
+							": defaults and environment";
 }
 
 int command_check_config(int argc, char **argv)

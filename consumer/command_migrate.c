@@ -8,8 +8,9 @@
 static const struct args_spec spec = {
 	.program = "ledgerd migrate",
 	.usage = "[-c FILE]",
-	.summary = "Brings the database's schema up to date.  Safe to repeat, and to run from several\n"
-		   "places at once.  The database itself (mysql.database) must exist.",
+	.summary =
+		"Brings the database's schema up to date.  Safe to repeat, and to run from several\n"
+		"places at once.  The database itself (mysql.database) must exist.",
 };
 
 static void tell(void *context, int number, const char *name)
@@ -47,7 +48,8 @@ int command_migrate(int argc, char **argv)
 	if (migrate(&config, &count, &err) != DB_OK)
 		status = command_failed("migrating", &err);
 	else
-		status = printf(count ? "%d migrations applied\n" : "the schema is up to date\n", count) < 0;
+		status = printf(count ? "%d migrations applied\n" : "the schema is up to date\n",
+				 count) < 0;
 	command_end(&config);
 	return status;
 }

@@ -13,7 +13,7 @@
 #include "produce.h"
 
 #define PROGRESS_EVERY 16384 /* messages between two looks at the clock */
-#define PROGRESS_MS 200
+#define PROGRESS_MS    200
 
 static const char *const examples[] = {
 	"ledgerd produce < events.jsonl",
@@ -28,7 +28,7 @@ struct run {
 	int64_t shown_ms;
 	int64_t total; /* -1: not known */
 	int64_t sent;
-	double rate;   /* events a second at most; 0: as fast as can be */
+	double rate; /* events a second at most; 0: as fast as can be */
 	bool terminal;
 };
 
@@ -91,8 +91,8 @@ static int send_generated(struct run *run, struct generate *gen, struct error *e
 	return rc;
 }
 
-static int send_line(struct run *run, const char *line, size_t length, int64_t number,
-	struct error *err)
+static int send_line(
+	struct run *run, const char *line, size_t length, int64_t number, struct error *err)
 {
 	struct event event;
 	const char *detail;
@@ -101,8 +101,10 @@ static int send_line(struct run *run, const char *line, size_t length, int64_t n
 
 	if (decode_event(line, length, 0, &event, &detail) != DEAD_NONE)
 		return error_set(err, -EINVAL,
-			"line %" PRId64 " is no balance event: %s; the lines before it were published, "
-			"this one and those after it were not", number, detail);
+			"line %" PRId64
+			" is no balance event: %s; the lines before it were published, "
+			"this one and those after it were not",
+			number, detail);
 	key_length = snprintf(key, sizeof key, "%" PRId64, event.account_id);
 	return send(run, key, (size_t)key_length, line, length, err);
 }
@@ -139,8 +141,8 @@ static int finish(struct run *run, int rc, struct error *err)
 
 	if (run->terminal)
 		fputc('\n', stderr);
-	printf("%" PRId64 " events acknowledged in %.1f s, %.0f/s\n", acknowledged, (double)ms / 1000,
-		(double)acknowledged * 1000 / (double)ms);
+	printf("%" PRId64 " events acknowledged in %.1f s, %.0f/s\n", acknowledged,
+		(double)ms / 1000, (double)acknowledged * 1000 / (double)ms);
 	/* Messages that were not acknowledged are worse news than a line that was not sent. */
 	if (late_rc != 0) {
 		rc = late_rc;
@@ -216,10 +218,10 @@ int command_produce(int argc, char **argv)
 			&generate.accounts, 1, GENERATE_ACCOUNTS_MAX, NULL},
 		{"zipf", ARGS_REAL, "S", "unevenly, with this exponent (default 0: evenly)",
 			&generate.zipf, 0, 0, NULL},
-		{"seed", ARGS_INTEGER, "N", "the same seed makes the same events (default 1)", &seed, 0,
-			INT64_MAX, NULL},
-		{"rate", ARGS_REAL, "N", "events a second at most (default: as fast as it goes)", &rate,
-			0, 0, NULL},
+		{"seed", ARGS_INTEGER, "N", "the same seed makes the same events (default 1)",
+			&seed, 0, INT64_MAX, NULL},
+		{"rate", ARGS_REAL, "N", "events a second at most (default: as fast as it goes)",
+			&rate, 0, 0, NULL},
 		{"start-ms", ARGS_INTEGER, "MS", "time of the first event (default now)",
 			&generate.start_ms, 0, EVENT_TIME_MAX_MS, &started},
 		{"random-ids", ARGS_FLAG, NULL, "ids that are not ordered by time",
@@ -230,8 +232,8 @@ int command_produce(int argc, char **argv)
 			&generate.overdrafts, 0, 0, NULL},
 		{"malformed", ARGS_FRACTION, "R", "this share is no event at all (default 0)",
 			&generate.malformed, 0, 0, NULL},
-		{"currencies", ARGS_TEXT, "LIST", "such as USDT,BTC (default USDT)", &currency_list, 0,
-			0, NULL},
+		{"currencies", ARGS_TEXT, "LIST", "such as USDT,BTC (default USDT)", &currency_list,
+			0, 0, NULL},
 		{"decimals", ARGS_INTEGER, "N", "of the amounts, 2 to 8 (default 2)", &decimals,
 			GENERATE_DECIMALS_MIN, GENERATE_DECIMALS_MAX, NULL},
 		{0},
@@ -239,8 +241,9 @@ int command_produce(int argc, char **argv)
 	const struct args_spec spec = {
 		.program = "ledgerd produce",
 		.usage = "[OPTION...]",
-		.summary = "Publishes balance events, JSON lines on standard input or made up from a seed,\n"
-			   "each under its account's key, and waits until Kafka has acknowledged all.",
+		.summary =
+			"Publishes balance events, JSON lines on standard input or made up from a seed,\n"
+			"each under its account's key, and waits until Kafka has acknowledged all.",
 		.options = table,
 		.examples = examples,
 	};

@@ -11,9 +11,10 @@ static const char *const examples[] = {
 static const struct args_spec spec = {
 	.program = "ledgerd run",
 	.usage = "[-c FILE]",
-	.summary = "Consumes the topic's partitions into the database until it is told to stop.\n"
-		   "SIGTERM or SIGINT: flush, release the leases, exit 0.  Log entries go to standard\n"
-		   "error; /metrics, /healthz, /readyz and /status are at http.listen.",
+	.summary =
+		"Consumes the topic's partitions into the database until it is told to stop.\n"
+		"SIGTERM or SIGINT: flush, release the leases, exit 0.  Log entries go to standard\n"
+		"error; /metrics, /healthz, /readyz and /status are at http.listen.",
 	.examples = examples,
 };
 

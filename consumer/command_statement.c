@@ -33,15 +33,19 @@ static bool read_account(const char *text, int64_t *ret_account_id)
 static bool read_request(const struct args *args, struct request *request)
 {
 	if (!read_account(args->arguments[0], &request->account_id)) {
-		fprintf(stderr, "ledgerd statement: `%s` is no account; expected a whole number from 1 "
-				"to 9223372036854775807\n", args->arguments[0]);
+		fprintf(stderr,
+			"ledgerd statement: `%s` is no account; expected a whole number from 1 "
+			"to 9223372036854775807\n",
+			args->arguments[0]);
 		return false;
 	}
 	request->currency = args->argument_count > 1 ? args->arguments[1] : NULL;
 	if (request->currency &&
 		currency_pack(request->currency, strlen(request->currency)) == CURRENCY_NONE) {
-		fprintf(stderr, "ledgerd statement: `%s` is no currency; expected 1 to 10 characters "
-				"of A-Z and 0-9\n", request->currency);
+		fprintf(stderr,
+			"ledgerd statement: `%s` is no currency; expected 1 to 10 characters "
+			"of A-Z and 0-9\n",
+			request->currency);
 		return false;
 	}
 	return true;
@@ -86,16 +90,17 @@ int command_statement(int argc, char **argv)
 {
 	struct request request = {.limit = 20};
 	const struct args_option table[] = {
-		{"limit", ARGS_INTEGER, "N", "the newest N transactions (default 20)", &request.limit, 1,
-			STATEMENT_LIMIT_MAX, NULL},
+		{"limit", ARGS_INTEGER, "N", "the newest N transactions (default 20)",
+			&request.limit, 1, STATEMENT_LIMIT_MAX, NULL},
 		{"json", ARGS_FLAG, NULL, "as JSON, amounts as strings", &request.json, 0, 0, NULL},
 		{0},
 	};
 	const struct args_spec spec = {
 		.program = "ledgerd statement",
 		.usage = "[OPTION...] ACCOUNT [CURRENCY]",
-		.summary = "The newest transactions of an account, newest first, each with the balances\n"
-			   "before and after it.",
+		.summary =
+			"The newest transactions of an account, newest first, each with the balances\n"
+			"before and after it.",
 		.options = table,
 		.examples = examples,
 		.arguments_min = 1,

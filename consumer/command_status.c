@@ -13,7 +13,8 @@ static const char *const examples[] = {
 	NULL,
 };
 
-/* The log's end as Kafka has it now; -1 where Kafka does not answer: the rest is shown all the same. */
+/* The log's end as Kafka has it now; -1 where Kafka does not answer: the rest is shown all the
+ * same. */
 static int64_t high_watermark(void *context, int32_t partition)
 {
 	struct kafka_client *kafka = context;
@@ -61,8 +62,9 @@ int command_status(int argc, char **argv)
 	const struct args_spec spec = {
 		.program = "ledgerd status",
 		.usage = "[--json]",
-		.summary = "Partitions, their owners, epochs, offsets and lag, and the instances that are\n"
-			   "alive.  A lag of - means that Kafka did not answer.",
+		.summary =
+			"Partitions, their owners, epochs, offsets and lag, and the instances that are\n"
+			"alive.  A lag of - means that Kafka did not answer.",
 		.options = table,
 		.examples = examples,
 	};

@@ -25,13 +25,14 @@
 #include "store_mysql.h"
 #include "topic_kafka.h"
 
-#define WATCH_MS 500            /* between two looks of the main loop */
-#define LAYOUT_CHECK_MS 60000   /* between two questions about the topic's shape */
-#define SERVER_AGAIN_MS 1000    /* between two attempts at the start */
-#define QUESTION_TIMEOUT_MS 5000 /* for a server that answers nothing at the start, and in /status */
-#define PUBLISH_GRACE_MS 3000   /* for Redis at the end */
-#define BEAT_LIMIT_MS 60000     /* a loop that is silent for longer is not alive */
-#define OUT_OF_RANGE_MS 30000
+#define WATCH_MS        500   /* between two looks of the main loop */
+#define LAYOUT_CHECK_MS 60000 /* between two questions about the topic's shape */
+#define SERVER_AGAIN_MS 1000  /* between two attempts at the start */
+#define QUESTION_TIMEOUT_MS                                                                        \
+	5000                    /* for a server that answers nothing at the start, and in /status */
+#define PUBLISH_GRACE_MS  3000  /* for Redis at the end */
+#define BEAT_LIMIT_MS     60000 /* a loop that is silent for longer is not alive */
+#define OUT_OF_RANGE_MS   30000
 #define REDIS_OFF_PENDING 1
 
 struct daemon {
@@ -117,8 +118,8 @@ static void set_body(struct http_response *response, int status, char *body)
 static void answer_healthz(void *context, struct http_response *response)
 {
 	struct daemon *d = context;
-	struct instance_health health = {.leader_beat_ms = now_ms(d),
-		.oldest_worker_beat_ms = INT64_MAX};
+	struct instance_health health = {
+		.leader_beat_ms = now_ms(d), .oldest_worker_beat_ms = INT64_MAX};
 	/* A database that does not answer is not our loops' fault: see db_options_set_lease. */
 	int64_t silence_ms = 3 * d->cfg->lease.ttl_ms;
 	struct health_beat beats[3];
@@ -130,12 +131,12 @@ static void answer_healthz(void *context, struct http_response *response)
 		instance_health(d->instance, &health);
 	pthread_mutex_unlock(&d->lock);
 	beats[0] = (struct health_beat){"main", atomic_load(&d->beat_ms), BEAT_LIMIT_MS};
-	beats[1] = (struct health_beat){"leader", health.leader_beat_ms,
-		BEAT_LIMIT_MS + silence_ms};
+	beats[1] = (struct health_beat){
+		"leader", health.leader_beat_ms, BEAT_LIMIT_MS + silence_ms};
 	beats[2] = (struct health_beat){"partitions", health.oldest_worker_beat_ms,
 		BEAT_LIMIT_MS + silence_ms + d->cfg->consumer.poll_idle_ms};
-	status = health_live(beats, health.oldest_worker_beat_ms == INT64_MAX ? 2 : 3, now_ms(d),
-		&body);
+	status = health_live(
+		beats, health.oldest_worker_beat_ms == INT64_MAX ? 2 : 3, now_ms(d), &body);
 	set_body(response, status, body);
 }
 
@@ -261,9 +262,12 @@ static enum db_result read_meta(struct daemon *d, struct error *err)
 				 : DB_RETRY;
 	}
 	if (result == DB_OK && strcmp(d->meta.topic, d->cfg->kafka.topic) != 0)
-		result = DB_HALT + 0 * error_set(err, -1,
-			"this database belongs to the topic %s, but kafka.topic is %s: set "
-			"kafka.topic or mysql.database", d->meta.topic, d->cfg->kafka.topic);
+		result =
+			DB_HALT +
+			0 * error_set(err, -1,
+				    "this database belongs to the topic %s, but kafka.topic is %s: set "
+				    "kafka.topic or mysql.database",
+				    d->meta.topic, d->cfg->kafka.topic);
 	db_destroy(db);
 	return result;
 }
@@ -339,14 +343,16 @@ static int plan_memory(struct daemon *d, struct error *err)
 	size_t pending_bytes = d->cfg->redis.enabled ? publisher_bytes_max(&publisher) : 0;
 	const struct memory_plan *plan = &d->memory;
 	int rc = memory_plan(&wanted, (size_t)config_memory_bytes(d->cfg),
-		(size_t)d->cfg->kafka.fetch_buffer, pending_bytes, eligible_count(d), &d->memory, err);
+		(size_t)d->cfg->kafka.fetch_buffer, pending_bytes, eligible_count(d), &d->memory,
+		err);
 
 	if (rc != 0)
 		return rc;
 	budget_init(&d->budget, plan->max_bytes);
 	log_info("memory", LU("max_bytes", plan->max_bytes), LI("partitions", eligible_count(d)),
 		LU("partition_bytes", plan->partition_bytes), LU("fetch_bytes", plan->fetch_bytes),
-		LU("redis_pending_bytes", pending_bytes), LU("balances_bytes", plan->balances_bytes),
+		LU("redis_pending_bytes", pending_bytes),
+		LU("balances_bytes", plan->balances_bytes),
 		LU("balances", plan->balances_bytes / BALANCE_BYTES_MAX),
 		LU("dedupe_ids", plan->dedupe_ids));
 	if (plan->lowered)
@@ -355,7 +361,8 @@ static int plan_memory(struct daemon *d, struct error *err)
 	return 0;
 }
 
-/* A client with a smaller fetch buffer than configured, if the plan says so; nothing was read yet. */
+/* A client with a smaller fetch buffer than configured, if the plan says so; nothing was read yet.
+ */
 static int limit_fetch(struct daemon *d, struct error *err)
 {
 	if (d->memory.fetch_bytes >= (size_t)d->cfg->kafka.fetch_buffer)
@@ -438,10 +445,11 @@ static void instance_begin(struct daemon *d)
 	struct instance *instance;
 	struct instance_config config = {
 		.leader = leader_config(d),
-		.worker = {
-			.partition = partition_config(d),
-			.keepalive_ms = d->cfg->lease.ttl_ms / 5,
-		},
+		.worker =
+			{
+				.partition = partition_config(d),
+				.keepalive_ms = d->cfg->lease.ttl_ms / 5,
+			},
 	};
 	struct instance_edges edges = {
 		.store_create = create_store,

@@ -23,7 +23,7 @@ enum dead_reason decode_event(const char *value, size_t length, int64_t timestam
  * The same for a whole message, its key and its place included: DEAD_MALFORMED, then
  * DEAD_KEY_MISMATCH, then DEAD_WRONG_PARTITION for a topic of `partitions` partitions.
  */
-enum dead_reason decode_message(const struct message *message, int32_t partition, int32_t partitions,
-	struct event *ret_event, const char **ret_detail);
+enum dead_reason decode_message(const struct message *message, int32_t partition,
+	int32_t partitions, struct event *ret_event, const char **ret_detail);
 
 #endif

@@ -70,11 +70,12 @@ struct dedupe_id dedupe_id(const unsigned char key[DEDUPE_KEY_BYTES], const stru
 	struct dedupe_id id;
 
 	memcpy(text, &event->account_id, sizeof event->account_id);
-	memcpy(text + sizeof event->account_id, event->transaction_id, event->transaction_id_length);
+	memcpy(text + sizeof event->account_id, event->transaction_id,
+		event->transaction_id_length);
 	crypto_shorthash_siphashx24((unsigned char *)id.hash, text,
 		sizeof event->account_id + event->transaction_id_length, key);
-	crypto_shorthash_siphash24((unsigned char *)&id.fingerprint, (unsigned char *)&content,
-		sizeof content, key);
+	crypto_shorthash_siphash24(
+		(unsigned char *)&id.fingerprint, (unsigned char *)&content, sizeof content, key);
 	return id;
 }
 

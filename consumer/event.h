@@ -12,9 +12,9 @@
 #include "decimal.h"
 
 #define TRANSACTION_ID_MAX 64
-#define EVENT_VALUE_MAX 4096                       /* bytes of JSON */
-#define EVENT_DEPTH_MAX 64                         /* containers, the outermost object included */
-#define EVENT_TIME_MAX_MS INT64_C(253402300799999) /* 9999-12-31T23:59:59.999Z */
+#define EVENT_VALUE_MAX    4096                     /* bytes of JSON */
+#define EVENT_DEPTH_MAX    64                       /* containers, the outermost object included */
+#define EVENT_TIME_MAX_MS  INT64_C(253402300799999) /* 9999-12-31T23:59:59.999Z */
 
 enum event_type {
 	EVENT_DEPOSIT = 1,
@@ -28,9 +28,9 @@ enum event_type {
 struct event {
 	int64_t account_id; /* 1 to INT64_MAX */
 	currency_t currency;
-	i128 amount;        /* 1 to DECIMAL_MAX */
-	int64_t time_ms;    /* 0 to EVENT_TIME_MAX_MS */
-	uint8_t type;       /* enum event_type */
+	i128 amount;     /* 1 to DECIMAL_MAX */
+	int64_t time_ms; /* 0 to EVENT_TIME_MAX_MS */
+	uint8_t type;    /* enum event_type */
 	uint8_t transaction_id_length;
 	char transaction_id[TRANSACTION_ID_MAX]; /* not NUL-terminated */
 };
@@ -59,10 +59,10 @@ enum outcome {
 	OUTCOME_DEAD_LETTER,
 };
 
-const char *event_type_text(enum event_type type);   /* "DEPOSIT" */
+const char *event_type_text(enum event_type type);     /* "DEPOSIT" */
 const char *dead_reason_text(enum dead_reason reason); /* "MALFORMED" */
-const char *refusal_text(enum refusal refusal);      /* "OVERFLOW"; NULL for REFUSAL_NONE */
-const char *outcome_text(enum outcome outcome);      /* "applied", as the metrics' label has it */
+const char *refusal_text(enum refusal refusal);        /* "OVERFLOW"; NULL for REFUSAL_NONE */
+const char *outcome_text(enum outcome outcome);        /* "applied", as the metrics' label has it */
 
 /* 0 if text[0..length) is no event type. */
 enum event_type event_type_parse(const char *text, size_t length);

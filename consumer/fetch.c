@@ -5,7 +5,7 @@
 
 #include "partition_private.h"
 
-#define LOOKUP_BATCHES 64     /* after an old duplicate, ids are looked up for so many batches */
+#define LOOKUP_BATCHES 64 /* after an old duplicate, ids are looked up for so many batches */
 
 /* The reader, connected; else how long to wait in *ret_wait_ms. */
 static struct store *reader(struct partition *p, int64_t *ret_wait_ms)
@@ -139,7 +139,8 @@ int64_t fetch_known_ids(struct partition *p)
 		return wait_ms;
 	if (p->learned == 0)
 		return partition_halting(p,
-			"offsets %" PRId64 " to %" PRId64 " are not below next_offset, but MySQL has "
+			"offsets %" PRId64 " to %" PRId64
+			" are not below next_offset, but MySQL has "
 			"rows for some of them: partition_offsets was set back by hand, or two "
 			"ledgers share this database; see OPERATIONS, \"Rows beyond the offset\"",
 			p->flying->begin_offset, p->flying->end_offset - 1);

@@ -18,8 +18,9 @@ int64_t fetch_balances(struct partition *p);
 /* The ids of the prepared batch, while old duplicates are frequent; else nothing. */
 int64_t fetch_ids(struct partition *p);
 
-/* The ids of a batch whose flush met rows that were there already: once they are known it is applied
- * again.  If none of its ids is known it is the offsets that are there: the partition halts. */
+/* The ids of a batch whose flush met rows that were there already: once they are known it is
+ * applied again.  If none of its ids is known it is the offsets that are there: the partition
+ * halts. */
 int64_t fetch_known_ids(struct partition *p);
 
 #endif

@@ -139,16 +139,16 @@ static int64_t step_begin(struct flush *f)
 static int64_t step_fence(struct flush *f)
 {
 	bool moved = false;
-	enum store_result result =
-		f->store->ops->move_offset(f->store, &f->request, &moved, &f->error);
+	enum store_result result = f->store->ops->move_offset(
+		f->store, &f->request, &moved, &f->error);
 
 	if (result != STORE_OK)
 		return failed(f, result);
 	return moved ? next(f, FLUSH_JOURNAL) : roll_back(f, FLUSH_FENCED);
 }
 
-static int64_t unexpected_counts(struct flush *f, const char *table, size_t sent,
-	const struct store_counts *counts)
+static int64_t unexpected_counts(
+	struct flush *f, const char *table, size_t sent, const struct store_counts *counts)
 {
 	error_set(&f->error, -1,
 		"%s: %zu rows were sent to MySQL, but it counts %" PRId64 " records, %" PRId64
@@ -238,8 +238,8 @@ static int64_t step_settle_connect(struct flush *f)
 static int64_t step_settle(struct flush *f)
 {
 	struct store_partition row;
-	enum store_result result =
-		f->store->ops->settle(f->store, f->request.partition, &row, &f->error);
+	enum store_result result = f->store->ops->settle(
+		f->store, f->request.partition, &row, &f->error);
 
 	if (result != STORE_OK)
 		return retry(f, FLUSH_SETTLE_CONNECT);

@@ -53,10 +53,10 @@ struct flush {
 	enum flush_step step;
 	enum flush_verdict verdict;
 	bool connected;
-	int attempt;                 /* failures in a row */
-	uint64_t random;             /* for jitter */
+	int attempt;     /* failures in a row */
+	uint64_t random; /* for jitter */
 	atomic_bool abandon;
-	struct error error;          /* the last failure */
+	struct error error; /* the last failure */
 	void (*on_retry)(void *context, enum flush_step step, const struct error *err);
 	void *on_retry_context;
 };
@@ -79,8 +79,8 @@ bool flush_ended(const struct flush *f);
 void flush_abandon(struct flush *f);
 
 /*
- * Keeps an idle connection alive; a broken one is noticed by the next flush.  Called by whoever calls
- * flush_step, between two flushes; another thread may call flush_start meanwhile.
+ * Keeps an idle connection alive; a broken one is noticed by the next flush.  Called by whoever
+ * calls flush_step, between two flushes; another thread may call flush_start meanwhile.
  */
 void flush_keepalive(struct flush *f);
 

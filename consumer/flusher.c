@@ -40,7 +40,7 @@ static void *run(void *argument)
 			drive(flusher);
 			used_ms = flusher->clock->now_ms(flusher->clock);
 		} else if (flusher->clock->now_ms(flusher->clock) - used_ms >=
-			flusher->keepalive_ms) {
+			   flusher->keepalive_ms) {
 			flush_keepalive(&flusher->flush);
 			used_ms = flusher->clock->now_ms(flusher->clock);
 		}

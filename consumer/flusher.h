@@ -17,8 +17,8 @@ struct flusher {
 	struct flush flush;
 	const struct clock *clock;
 	struct partition_metrics *metrics;
-	int64_t keepalive_ms;      /* an idle connection is used at least so often */
-	void (*ended)(void *);     /* a flush has ended; called by the thread */
+	int64_t keepalive_ms;  /* an idle connection is used at least so often */
+	void (*ended)(void *); /* a flush has ended; called by the thread */
 	void *ended_context;
 	pthread_t thread;
 	struct wakeup wakeup;

@@ -184,8 +184,8 @@ static void *run(void *argument)
 	return NULL;
 }
 
-struct instance *instance_start(const struct instance_config *config,
-	const struct instance_edges *edges)
+struct instance *instance_start(
+	const struct instance_config *config, const struct instance_edges *edges)
 {
 	struct instance *instance = xcalloc(1, sizeof *instance);
 	struct leader_events events = {
@@ -240,8 +240,8 @@ void instance_halt(struct instance *instance, const char *reason)
 	pthread_mutex_unlock(&instance->lock);
 }
 
-static void count_worker(const struct instance *instance, int32_t partition,
-	struct instance_health *health)
+static void count_worker(
+	const struct instance *instance, int32_t partition, struct instance_health *health)
 {
 	const struct worker *worker = instance->workers[partition];
 	int64_t state = gauge_read(&instance->edges.metrics[partition].state);

@@ -29,8 +29,8 @@ struct instance_edges {
 
 struct instance;
 
-struct instance *instance_start(const struct instance_config *config,
-	const struct instance_edges *edges);
+struct instance *instance_start(
+	const struct instance_config *config, const struct instance_edges *edges);
 
 /* Flushes, releases every lease, and ends the thread; at most about the TTL if MySQL is away. */
 void instance_stop(struct instance *instance);
@@ -45,7 +45,7 @@ struct instance_health {
 	int64_t oldest_worker_beat_ms; /* INT64_MAX: no worker */
 	int owned;
 	int running;
-	bool settled; /* the plan and what we own agree */
+	bool settled;                      /* the plan and what we own agree */
 	char leader_error[ERROR_TEXT_MAX]; /* "" after a tick that succeeded */
 };
 

@@ -7,7 +7,7 @@
 #include "mem.h"
 
 #define PREFETCH_DISTANCE 16
-#define NO_TOUCH UINT32_MAX
+#define NO_TOUCH          UINT32_MAX
 
 static const char conflict_detail[] =
 	"transaction_id is known for this account with another currency, type or amount";
@@ -93,8 +93,8 @@ static size_t sort_unique(struct balance_key *keys, size_t count)
 	return kept;
 }
 
-size_t ledger_resolve(struct ledger *ledger, struct batch *b, size_t from,
-	struct balance_key *ret_missing)
+size_t ledger_resolve(
+	struct ledger *ledger, struct batch *b, size_t from, struct balance_key *ret_missing)
 {
 	size_t missing = 0;
 
@@ -114,7 +114,8 @@ size_t ledger_resolve(struct ledger *ledger, struct batch *b, size_t from,
 	return sort_unique(ret_missing, missing);
 }
 
-void ledger_load(struct ledger *ledger, struct batch *b, const struct balance_row *rows, size_t count)
+void ledger_load(
+	struct ledger *ledger, struct batch *b, const struct balance_row *rows, size_t count)
 {
 	static const struct balance none = {.last_offset = -1};
 
@@ -122,7 +123,8 @@ void ledger_load(struct ledger *ledger, struct batch *b, const struct balance_ro
 		const struct balance_row *row = &rows[i];
 
 		assert(balances_find(ledger->balances, row->key) == BALANCE_NONE);
-		balances_add(ledger->balances, row->key, row->found ? &row->balance : &none, b->pin);
+		balances_add(
+			ledger->balances, row->key, row->found ? &row->balance : &none, b->pin);
 	}
 }
 
@@ -222,8 +224,8 @@ static void apply_record(struct ledger *ledger, struct batch *b, struct record *
 
 static int compare_touched(const void *a, const void *b)
 {
-	return balance_key_compare(&((const struct touched *)a)->key,
-		&((const struct touched *)b)->key);
+	return balance_key_compare(
+		&((const struct touched *)a)->key, &((const struct touched *)b)->key);
 }
 
 void ledger_apply(struct ledger *ledger, struct batch *b, int64_t now_ms)

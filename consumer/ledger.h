@@ -28,7 +28,7 @@ struct ledger {
 	size_t ids;
 	unsigned char key[DEDUPE_KEY_BYTES]; /* the ledger's own, from the database */
 	const struct batch *batch;           /* the one in the ledger, or NULL */
-	uint32_t *touches;                   /* while applying: from a balance to its place in touched[] */
+	uint32_t *touches; /* while applying: from a balance to its place in touched[] */
 	size_t touch_capacity;
 };
 
@@ -57,11 +57,12 @@ void ledger_clear(struct ledger *ledger);
  * Pins the balances in memory that records from `from` on need.  Keys that are not in memory are
  * written to ret_missing (room for one a record), each once, sorted; returns how many.
  */
-size_t ledger_resolve(struct ledger *ledger, struct batch *b, size_t from,
-	struct balance_key *ret_missing);
+size_t ledger_resolve(
+	struct ledger *ledger, struct batch *b, size_t from, struct balance_key *ret_missing);
 
 /* Takes in what the database had for the missing keys; the batch can then be resolved again. */
-void ledger_load(struct ledger *ledger, struct batch *b, const struct balance_row *rows, size_t count);
+void ledger_load(
+	struct ledger *ledger, struct batch *b, const struct balance_row *rows, size_t count);
 
 /*
  * Somebody sends more currencies than exist.  With no batch in the ledger: unresolve the batch that

@@ -57,7 +57,8 @@ int main(int argc, char **argv)
 
 	signal(SIGPIPE, SIG_IGN); /* a server or a reader that hangs up is an error, not an end */
 	if (sodium_init() < 0) {
-		fputs("ledgerd: libsodium cannot begin: is there a source of randomness?\n", stderr);
+		fputs("ledgerd: libsodium cannot begin: is there a source of randomness?\n",
+			stderr);
 		return EXIT_FAILED;
 	}
 	if (command)

@@ -3,7 +3,7 @@
 #include <errno.h>
 
 #define FETCH_BYTES_MIN ((size_t)2 << 20)
-#define MIB(bytes) ((bytes) >> 20)
+#define MIB(bytes)      ((bytes) >> 20)
 
 static size_t partition_bytes(const struct partition_config *wanted, size_t ids, size_t fetch_bytes)
 {

@@ -13,13 +13,13 @@
 #include "partition.h"
 
 struct memory_plan {
-	size_t max_bytes;        /* all of it */
-	size_t partition_bytes;  /* what a partition takes at start, prefetch included */
-	size_t fetch_bytes;      /* of that, for librdkafka's queue */
-	size_t fixed_bytes;      /* for all partitions that the instance may own */
-	size_t balances_bytes;   /* left for balances beyond the least */
-	size_t dedupe_ids;       /* a partition */
-	bool lowered;            /* ids or prefetch are less than configured */
+	size_t max_bytes;       /* all of it */
+	size_t partition_bytes; /* what a partition takes at start, prefetch included */
+	size_t fetch_bytes;     /* of that, for librdkafka's queue */
+	size_t fixed_bytes;     /* for all partitions that the instance may own */
+	size_t balances_bytes;  /* left for balances beyond the least */
+	size_t dedupe_ids;      /* a partition */
+	bool lowered;           /* ids or prefetch are less than configured */
 };
 
 /*

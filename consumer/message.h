@@ -12,9 +12,10 @@ struct message {
 	int64_t timestamp_ms; /* Kafka's; MESSAGE_NO_TIMESTAMP if it has none */
 	const char *key;      /* NULL if absent; may be empty */
 	size_t key_length;
-	const char *value;    /* NULL if absent (a tombstone); may be empty */
+	const char *value; /* NULL if absent (a tombstone); may be empty */
 	size_t value_length;
-	const char *headers;  /* JSON text: an array of [name, value] with value a string or null; NULL if none */
+	const char *headers; /* JSON text: an array of [name, value] with value a string or null;
+				NULL if none */
 	size_t headers_length;
 };
 

@@ -13,7 +13,7 @@
 
 #define BACKOFF_MIN_MS 20
 #define BACKOFF_MAX_MS 2000
-#define FETCH_AT 1024         /* unresolved records that are worth a query of their own */
+#define FETCH_AT       1024 /* unresolved records that are worth a query of their own */
 
 /* Birth and death ----------------------------------------------------------------------------- */
 
@@ -29,14 +29,14 @@ static struct ledger_config ledger_config(const struct partition_config *config)
 static size_t buffers_bytes(const struct partition_config *config)
 {
 	return PARTITION_ITEMS * sizeof(struct topic_item) +
-		config->batch_max_events * (sizeof(struct balance_key) +
-			sizeof(struct balance_row) + sizeof(struct event *));
+	       config->batch_max_events * (sizeof(struct balance_key) + sizeof(struct balance_row) +
+						  sizeof(struct event *));
 }
 
 static size_t batches_bytes(const struct partition_config *config)
 {
 	return 2 * batch_bytes_max(config->batch_max_events, config->batch_max_bytes) +
-		buffers_bytes(config);
+	       buffers_bytes(config);
 }
 
 size_t partition_bytes_min(const struct partition_config *config)
@@ -46,8 +46,8 @@ size_t partition_bytes_min(const struct partition_config *config)
 	return ledger_bytes_min(&ledger) + batches_bytes(config);
 }
 
-struct partition *partition_create(const struct partition_config *config,
-	const struct partition_edges *edges)
+struct partition *partition_create(
+	const struct partition_config *config, const struct partition_edges *edges)
 {
 	struct partition *p = xcalloc(1, sizeof *p);
 	struct ledger_config ledger = ledger_config(config);
@@ -207,8 +207,8 @@ static int64_t backoff_ms(struct partition *p)
 	return ceiling_ms / 2 + (int64_t)(partition_random(p) % (uint64_t)ceiling_ms) / 2;
 }
 
-int64_t partition_reader_failed(struct partition *p, enum store_result result, const char *what,
-	const struct error *err)
+int64_t partition_reader_failed(
+	struct partition *p, enum store_result result, const char *what, const struct error *err)
 {
 	if (result == STORE_HALT)
 		return partition_halting(p, "%s: %s", what, err->text);
@@ -597,8 +597,8 @@ static enum store_result write_halt(struct partition *p, struct error *err)
 	p->reader_connected = result == STORE_OK;
 	if (result != STORE_OK)
 		return result;
-	return store->ops->halt(store, p->config.partition, p->config.epoch, p->reason, &written,
-		err);
+	return store->ops->halt(
+		store, p->config.partition, p->config.epoch, p->reason, &written, err);
 }
 
 /* The reason goes to the database, unless the lease ends first: then the next owner finds out. */
@@ -612,8 +612,8 @@ static int64_t halted_turn(struct partition *p)
 		return wait_ms;
 	if (p->edges.lease_valid(p->edges.context, p->config.partition, now_ms) &&
 		atomic_load(&p->lose) == 0 && write_halt(p, &err) != STORE_OK) {
-		p->edges.on_retry(p->edges.context, p->config.partition, "writing halted_reason",
-			&err);
+		p->edges.on_retry(
+			p->edges.context, p->config.partition, "writing halted_reason", &err);
 		p->reader_connected = false;
 		return backoff_ms(p);
 	}

@@ -44,9 +44,9 @@ struct partition_config {
 struct partition_edges {
 	struct store *reader; /* the partition's own connection */
 	struct topic *topic;
-	struct flush *flush;  /* the machine; somebody drives it between submit and its end */
-	void (*submit)(void *context);          /* a flush was started: drive it */
-	bool (*submitted)(void *context);       /* it has not ended yet */
+	struct flush *flush; /* the machine; somebody drives it between submit and its end */
+	void (*submit)(void *context);    /* a flush was started: drive it */
+	bool (*submitted)(void *context); /* it has not ended yet */
 	bool (*lease_valid)(void *context, int32_t partition, int64_t now_ms);
 	void *context;
 	struct publisher *publisher; /* NULL: Redis is off */
@@ -57,7 +57,8 @@ struct partition_edges {
 	void (*on_state)(void *context, int32_t partition, enum partition_state from,
 		enum partition_state to, const char *reason);
 	/* A call that failed and is tried again: for the log and the metrics. */
-	void (*on_retry)(void *context, int32_t partition, const char *what, const struct error *err);
+	void (*on_retry)(
+		void *context, int32_t partition, const char *what, const struct error *err);
 	/* So many balances in memory are not what the database has. */
 	void (*on_drift)(void *context, int32_t partition, int64_t balances);
 };
@@ -65,8 +66,8 @@ struct partition_edges {
 struct partition;
 
 /* edges are copied; what they point to outlives the partition. */
-struct partition *partition_create(const struct partition_config *config,
-	const struct partition_edges *edges);
+struct partition *partition_create(
+	const struct partition_config *config, const struct partition_edges *edges);
 
 /* The flush has ended; its machine is no longer driven. */
 void partition_destroy(struct partition *p);
@@ -82,9 +83,9 @@ bool partition_ended(const struct partition *p);
 enum partition_state partition_state(const struct partition *p);
 
 /* From any thread; the next turn obeys.  The caller wakes the thread. */
-void partition_drain(struct partition *p);                     /* flush and let go */
-void partition_lose(struct partition *p, bool fenced);         /* drop everything now */
-void partition_halt(struct partition *p, const char *reason);  /* write the reason and let go */
+void partition_drain(struct partition *p);                    /* flush and let go */
+void partition_lose(struct partition *p, bool fenced);        /* drop everything now */
+void partition_halt(struct partition *p, const char *reason); /* write the reason and let go */
 
 /* The offsets that the database may hold if nobody else has written: for the lease's renewal. */
 int64_t partition_offset_low(const struct partition *p);

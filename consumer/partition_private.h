@@ -1,4 +1,5 @@
-/* What partition.c (the pipeline) and recover.c (the way to it) share.  Nobody else includes this. */
+/* What partition.c (the pipeline) and recover.c (the way to it) share.  Nobody else includes this.
+ */
 #ifndef CONSUMER_PARTITION_PRIVATE_H
 #define CONSUMER_PARTITION_PRIVATE_H
 
@@ -42,8 +43,8 @@ struct partition {
 	struct topic_item *items; /* of the last poll; those from item_next on wait for room */
 	size_t item_count;
 	size_t item_next;
-	bool wrong_partition;   /* *prepared has such a record: ask Kafka for the layout first */
-	bool look_again;        /* the topic said that it is not what it was */
+	bool wrong_partition; /* *prepared has such a record: ask Kafka for the layout first */
+	bool look_again;      /* the topic said that it is not what it was */
 
 	struct balance_key *missing;
 	struct balance_row *rows;
@@ -61,13 +62,13 @@ struct partition {
 	int64_t sampled_ms; /* when memory was last compared with the database */
 	int attempt;        /* failures of the reader or Kafka in a row */
 	uint64_t random;
-	char reason[500];   /* of the halt */
+	char reason[500]; /* of the halt */
 
 	_Atomic int64_t committed_offset;
 	_Atomic int64_t in_flight_offset;
 	atomic_bool drain;
-	atomic_int lose;    /* 0, 1: time ran out, 2: fenced */
-	atomic_bool halt;   /* halt_reason is set */
+	atomic_int lose;  /* 0, 1: time ran out, 2: fenced */
+	atomic_bool halt; /* halt_reason is set */
 	char halt_reason[500];
 };
 
@@ -86,9 +87,10 @@ void partition_forget_newest(struct partition *p);
 
 uint64_t partition_random(struct partition *p);
 
-/* A call on the reader failed, or Kafka did not answer: how long to wait before it is tried again. */
-int64_t partition_reader_failed(struct partition *p, enum store_result result, const char *what,
-	const struct error *err);
+/* A call on the reader failed, or Kafka did not answer: how long to wait before it is tried again.
+ */
+int64_t partition_reader_failed(
+	struct partition *p, enum store_result result, const char *what, const struct error *err);
 int64_t partition_kafka_failed(struct partition *p, const char *what, const struct error *err);
 
 /* Asks Kafka whether the topic is still the one that ledger_meta records.  0: it is; above 0: wait

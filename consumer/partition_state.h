@@ -9,9 +9,9 @@ enum partition_state {
 	PARTITION_ACQUIRING,  /* the lease is ours; threads and memory are being set up */
 	PARTITION_RECOVERING, /* reading offset, newest row, ids; comparing with the log */
 	PARTITION_RUNNING,
-	PARTITION_DRAINING,   /* the last flushes before it is given up */
-	PARTITION_FENCED,     /* another epoch, or our time ran out: all memory is dropped */
-	PARTITION_HALTED,     /* a person must act: `ledgerd resume` */
+	PARTITION_DRAINING, /* the last flushes before it is given up */
+	PARTITION_FENCED,   /* another epoch, or our time ran out: all memory is dropped */
+	PARTITION_HALTED,   /* a person must act: `ledgerd resume` */
 	PARTITION_STATES,
 };
 

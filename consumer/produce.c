@@ -7,10 +7,10 @@
 #include "mem.h"
 #include "murmur2.h"
 
-#define ASK_MS 10000
-#define FULL_WAIT_MS 20     /* while the queue is full */
+#define ASK_MS         10000
+#define FULL_WAIT_MS   20 /* while the queue is full */
 #define FINISH_WAIT_MS 100
-#define REPORTS_EVERY 4096  /* messages between two looks at the reports */
+#define REPORTS_EVERY  4096 /* messages between two looks at the reports */
 
 struct producer {
 	const struct config *cfg;
@@ -31,7 +31,8 @@ int producer_create(const struct config *cfg, struct producer **ret_producer, st
 
 	producer->cfg = cfg;
 	if (rc == 0)
-		rc = kafka_layout(producer->rk, cfg, ASK_MS, &producer->partitions, cluster_id, err);
+		rc = kafka_layout(
+			producer->rk, cfg, ASK_MS, &producer->partitions, cluster_id, err);
 	if (rc != 0) {
 		producer_destroy(producer);
 		return rc;

@@ -22,8 +22,8 @@ int producer_create(const struct config *cfg, struct producer **ret_producer, st
 void producer_destroy(struct producer *producer);
 
 /*
- * Sends a message, waiting while the queue is full.  key NULL: none (partition 0); value NULL: a null
- * value.  The bytes are copied.  A failure that another message met before is returned, too.
+ * Sends a message, waiting while the queue is full.  key NULL: none (partition 0); value NULL: a
+ * null value.  The bytes are copied.  A failure that another message met before is returned, too.
  */
 int producer_send(struct producer *producer, const char *key, size_t key_length, const char *value,
 	size_t value_length, struct error *err);

@@ -25,8 +25,8 @@
 #include "mem.h"
 
 #define WATERMARKS_AGAIN_MS 500
-#define FAR_BEHIND 4 /* times redis.pending_max offsets without a publish: all is written again */
-#define COMPARE_POLL_MS 500
+#define FAR_BEHIND          4 /* times redis.pending_max offsets without a publish: all is written again */
+#define COMPARE_POLL_MS     500
 
 static int64_t next(struct partition *p, enum recover_step step)
 {
@@ -41,8 +41,8 @@ static int64_t next_offset(const struct partition *p)
 }
 
 /* After a connection was lost, the step that needed it begins again with a new one. */
-static int64_t reader_failed(struct partition *p, enum store_result result, const char *what,
-	const struct error *err)
+static int64_t reader_failed(
+	struct partition *p, enum store_result result, const char *what, const struct error *err)
 {
 	if (result != STORE_HALT)
 		p->recover_step = RECOVER_CONNECT;
@@ -66,8 +66,8 @@ static int64_t recover_state(struct partition *p)
 	struct store *store = p->edges.reader;
 	struct store_partition row;
 	struct error err;
-	enum store_result result =
-		store->ops->read_partition(store, p->config.partition, &row, &err);
+	enum store_result result = store->ops->read_partition(
+		store, p->config.partition, &row, &err);
 
 	if (result != STORE_OK)
 		return reader_failed(p, result, "reading partition_offsets", &err);
@@ -77,8 +77,10 @@ static int64_t recover_state(struct partition *p)
 	}
 	if (row.redis_offset < 0 || row.redis_offset > row.next_offset)
 		return partition_halting(p,
-			"partition_offsets has redis_offset %" PRId64 ", which is not between 0 and "
-			"next_offset %" PRId64 ": it was set by hand; set it to 0, which writes all of "
+			"partition_offsets has redis_offset %" PRId64
+			", which is not between 0 and "
+			"next_offset %" PRId64
+			": it was set by hand; set it to 0, which writes all of "
 			"the partition's balances to Redis again",
 			row.redis_offset, row.next_offset);
 	atomic_store(&p->committed_offset, row.next_offset);
@@ -113,7 +115,8 @@ static int64_t out_of_range(struct partition *p, int64_t low, int64_t high)
 			"between are no longer in Kafka; see OPERATIONS, \"Offset out of range\"",
 			next_offset(p), low);
 	return partition_halting(p,
-		"next_offset is %" PRId64 ", but the log ends at %" PRId64 ": the topic was truncated "
+		"next_offset is %" PRId64 ", but the log ends at %" PRId64
+		": the topic was truncated "
 		"or made anew; see OPERATIONS, \"Offset out of range\"",
 		next_offset(p), high);
 }
@@ -165,10 +168,10 @@ static bool same_bytes(const char *a, size_t a_length, const char *b, size_t b_l
 
 static bool same_event(const struct event *a, const struct event *b)
 {
-	return a->account_id == b->account_id && a->currency == b->currency &&
-		a->type == b->type && a->amount == b->amount &&
-		same_bytes(a->transaction_id, a->transaction_id_length, b->transaction_id,
-			b->transaction_id_length);
+	return a->account_id == b->account_id && a->currency == b->currency && a->type == b->type &&
+	       a->amount == b->amount &&
+	       same_bytes(a->transaction_id, a->transaction_id_length, b->transaction_id,
+		       b->transaction_id_length);
 }
 
 static bool agrees(const struct partition *p, const struct message *message)
@@ -182,16 +185,18 @@ static bool agrees(const struct partition *p, const struct message *message)
 	if (newest->dead_letter)
 		return same_bytes(message->key, message->key_length, newest->key,
 			       newest->key_length) &&
-			same_bytes(message->value, message->value_length, newest->value,
-				newest->value_length);
-	return decode_message(message, p->config.partition, p->config.partitions, &event, &detail) ==
-		DEAD_NONE && same_event(&event, &newest->event);
+		       same_bytes(message->value, message->value_length, newest->value,
+			       newest->value_length);
+	return decode_message(message, p->config.partition, p->config.partitions, &event,
+		       &detail) == DEAD_NONE &&
+	       same_event(&event, &newest->event);
 }
 
 static int64_t disagrees(struct partition *p)
 {
 	return partition_halting(p,
-		"the log has another message at offset %" PRId64 " than the database: the topic was "
+		"the log has another message at offset %" PRId64
+		" than the database: the topic was "
 		"deleted, truncated or made anew; see OPERATIONS, \"Another log\"",
 		p->newest.offset);
 }
@@ -242,7 +247,8 @@ static int64_t recover_oldest(struct partition *p)
 	enum store_result result;
 
 	partition_forget_newest(p);
-	result = store->ops->read_oldest(store, p->config.partition, p->log_begin, &p->newest, &err);
+	result = store->ops->read_oldest(
+		store, p->config.partition, p->log_begin, &p->newest, &err);
 	if (result != STORE_OK)
 		return reader_failed(p, result, "reading the oldest row", &err);
 	if (!p->newest.found || p->newest.offset == newest_offset)
@@ -269,7 +275,8 @@ static void prime(void *context, const struct event *event)
 static int64_t recover_ids(struct partition *p)
 {
 	struct store *store = p->edges.reader;
-	size_t capacity = p->config.dedupe_prime < p->ledger.ids ? p->config.dedupe_prime : p->ledger.ids;
+	size_t capacity = p->config.dedupe_prime < p->ledger.ids ? p->config.dedupe_prime
+								 : p->ledger.ids;
 	struct primed primed = {.capacity = capacity, .key = p->ledger.key};
 	struct error err;
 	enum store_result result;
@@ -277,8 +284,8 @@ static int64_t recover_ids(struct partition *p)
 	if (capacity == 0)
 		return next(p, RECOVER_REDIS);
 	primed.ids = xcalloc(capacity, sizeof *primed.ids);
-	result = store->ops->recent_transactions(store, p->config.partition, capacity, prime,
-		&primed, &err);
+	result = store->ops->recent_transactions(
+		store, p->config.partition, capacity, prime, &primed, &err);
 	if (result == STORE_OK)
 		while (primed.count > 0)
 			ledger_learn(&p->ledger, &primed.ids[--primed.count]);
@@ -302,8 +309,8 @@ static void take_image(void *context, const struct store_balance *row)
 
 	if (unpublished->count == unpublished->capacity) {
 		unpublished->capacity = unpublished->capacity ? 2 * unpublished->capacity : 256;
-		unpublished->images = xrealloc(unpublished->images,
-			unpublished->capacity * sizeof *unpublished->images);
+		unpublished->images = xrealloc(
+			unpublished->images, unpublished->capacity * sizeof *unpublished->images);
 	}
 	unpublished->images[unpublished->count++] = (struct snapshot_image){
 		.key = row->key,
@@ -317,8 +324,7 @@ static void take_image(void *context, const struct store_balance *row)
 /* Too much to be listed: finding what changed would read more rows than writing all again. */
 static bool far_behind(const struct partition *p)
 {
-	return next_offset(p) - p->redis_offset >
-		FAR_BEHIND * (int64_t)p->config.redis_pending_max;
+	return next_offset(p) - p->redis_offset > FAR_BEHIND * (int64_t)p->config.redis_pending_max;
 }
 
 static int64_t recover_redis(struct partition *p)

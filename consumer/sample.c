@@ -5,13 +5,13 @@
 
 #include "partition_private.h"
 
-#define SAMPLE_MS 5000
+#define SAMPLE_MS       5000
 #define SAMPLE_BALANCES 16
 
 static int compare_rows(const void *a, const void *b)
 {
-	return balance_key_compare(&((const struct balance_row *)a)->key,
-		&((const struct balance_row *)b)->key);
+	return balance_key_compare(
+		&((const struct balance_row *)a)->key, &((const struct balance_row *)b)->key);
 }
 
 /* Keys of some balances in memory, sorted, each once. */
@@ -42,7 +42,7 @@ static bool same(const struct partition *p, const struct balance_row *row)
 
 	balances_get(p->ledger.balances, balances_find(p->ledger.balances, row->key), &balance);
 	return balance.available == stored->available && balance.frozen == stored->frozen &&
-		balance.version == stored->version && balance.last_offset == stored->last_offset;
+	       balance.version == stored->version && balance.last_offset == stored->last_offset;
 }
 
 /* Whether the rows that were read are still this owner's: else another has written since. */
@@ -53,8 +53,7 @@ static bool still_ours(struct partition *p)
 	struct error err;
 
 	return store->ops->read_partition(store, p->config.partition, &row, &err) == STORE_OK &&
-		row.epoch == p->config.epoch &&
-		row.next_offset == atomic_load(&p->committed_offset);
+	       row.epoch == p->config.epoch && row.next_offset == atomic_load(&p->committed_offset);
 }
 
 static void compare(struct partition *p, const struct balance_row *rows, size_t count)

@@ -10,7 +10,8 @@
 
 struct partition;
 
-/* Compares if it is time to, and no batch is in the ledger.  One query, at most every few seconds. */
+/* Compares if it is time to, and no batch is in the ledger.  One query, at most every few seconds.
+ */
 void sample(struct partition *p, int64_t now_ms);
 
 #endif

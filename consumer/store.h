@@ -17,7 +17,7 @@ enum store_result {
 	STORE_OK = 0,
 	STORE_RETRY, /* transient: deadlock, lock wait, full disk, too many connections ... */
 	STORE_LOST,  /* the connection is gone; whether the statement was executed is unknown */
-	STORE_HALT,  /* a bug or a person's matter: a missing table or grant, a value out of range */
+	STORE_HALT, /* a bug or a person's matter: a missing table or grant, a value out of range */
 };
 
 /* What a flush writes.  The batch is closed and stays as it is until the flush has ended. */
@@ -60,7 +60,7 @@ struct store_newest {
 	int64_t offset;
 	bool dead_letter;
 	struct event event; /* of a journal row */
-	char *key;          /* of a dead letter: its raw bytes, NULL if absent; malloc'd, the caller's */
+	char *key; /* of a dead letter: its raw bytes, NULL if absent; malloc'd, the caller's */
 	size_t key_length;
 	char *value;
 	size_t value_length;
@@ -81,12 +81,14 @@ typedef void store_balance_fn(void *context, const struct store_balance *row);
 struct store;
 
 struct store_ops {
-	/* Closes what there is and connects anew, session settings and checks of the server included. */
+	/* Closes what there is and connects anew, session settings and checks of the server
+	 * included. */
 	enum store_result (*connect)(struct store *s, struct error *err);
 	void (*disconnect)(struct store *s);
 	enum store_result (*ping)(struct store *s, struct error *err);
 
-	/* A flush, in this order; rollback after any of them.  rollback cannot fail: it disconnects. */
+	/* A flush, in this order; rollback after any of them.  rollback cannot fail: it
+	 * disconnects. */
 	enum store_result (*begin)(struct store *s, struct error *err);
 	/* UPDATE partition_offsets SET next_offset, redis_offset WHERE partition, epoch and the old
 	 * next_offset match; *ret_moved: exactly one row did. */
@@ -96,7 +98,8 @@ struct store_ops {
 		enum store_table table, struct store_counts *ret_counts, struct error *err);
 	enum store_result (*commit)(struct store *s, struct error *err);
 	void (*rollback)(struct store *s);
-	/* After a COMMIT without an answer, on a new connection: SELECT ... FOR UPDATE, rolled back. */
+	/* After a COMMIT without an answer, on a new connection: SELECT ... FOR UPDATE, rolled
+	 * back. */
 	enum store_result (*settle)(struct store *s, int32_t partition,
 		struct store_partition *ret_partition, struct error *err);
 
@@ -104,8 +107,8 @@ struct store_ops {
 	enum store_result (*read_partition)(struct store *s, int32_t partition,
 		struct store_partition *ret_partition, struct error *err);
 	/* Fills rows[].balance and .found for rows[].key, which are sorted. */
-	enum store_result (*read_balances)(struct store *s, struct balance_row *rows, size_t count,
-		struct error *err);
+	enum store_result (*read_balances)(
+		struct store *s, struct balance_row *rows, size_t count, struct error *err);
 	/* Which (account, transaction id) of these events the journal has; fn once for each. */
 	enum store_result (*find_transactions)(struct store *s, const struct event *const *events,
 		size_t count, store_transaction_fn *fn, void *context, struct error *err);
@@ -118,21 +121,22 @@ struct store_ops {
 	enum store_result (*read_oldest)(struct store *s, int32_t partition, int64_t begin,
 		struct store_newest *ret_oldest, struct error *err);
 	/* Whether the journal or dead_letters has a row from `begin` to before `end`. */
-	enum store_result (*has_rows)(struct store *s, int32_t partition, int64_t begin, int64_t end,
-		bool *ret_has, struct error *err);
+	enum store_result (*has_rows)(struct store *s, int32_t partition, int64_t begin,
+		int64_t end, bool *ret_has, struct error *err);
 
-	/* For Redis.  The balances of accounts with journal rows at or after `offset`; stops and says
-	 * STORE_OK with *ret_more if there are more than `limit`. */
+	/* For Redis.  The balances of accounts with journal rows at or after `offset`; stops and
+	 * says STORE_OK with *ret_more if there are more than `limit`. */
 	enum store_result (*changed_balances)(struct store *s, int32_t partition, int64_t offset,
-		size_t limit, store_balance_fn *fn, void *context, bool *ret_more, struct error *err);
-	/* Balances of any partition in key order, at most `limit`, after the key *after (NULL: from the
-	 * first). */
-	enum store_result (*scan_balances)(struct store *s, const struct balance_key *after, size_t limit,
-		store_balance_fn *fn, void *context, struct error *err);
+		size_t limit, store_balance_fn *fn, void *context, bool *ret_more,
+		struct error *err);
+	/* Balances of any partition in key order, at most `limit`, after the key *after (NULL: from
+	 * the first). */
+	enum store_result (*scan_balances)(struct store *s, const struct balance_key *after,
+		size_t limit, store_balance_fn *fn, void *context, struct error *err);
 
 	/* Writes halted_reason if the epoch still holds.  *ret_written: it did. */
-	enum store_result (*halt)(struct store *s, int32_t partition, int64_t epoch, const char *reason,
-		bool *ret_written, struct error *err);
+	enum store_result (*halt)(struct store *s, int32_t partition, int64_t epoch,
+		const char *reason, bool *ret_written, struct error *err);
 	/* The server's number for the last failure; 0 if it was none of the server's. */
 	int (*last_errno)(const struct store *s);
 	void (*destroy)(struct store *s);

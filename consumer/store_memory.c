@@ -17,8 +17,8 @@
 
 /* The server ----------------------------------------------------------------------------------- */
 
-void memory_database_init(struct memory_database *db, int32_t partitions,
-	struct partition_offset_row *offsets)
+void memory_database_init(
+	struct memory_database *db, int32_t partitions, struct partition_offset_row *offsets)
 {
 	*db = (struct memory_database){.partitions = partitions, .offsets = offsets};
 	db->tables = xcalloc((size_t)partitions, sizeof *db->tables);
@@ -105,8 +105,8 @@ static size_t balance_place(const struct memory_database *db, const struct balan
 	return low;
 }
 
-const struct store_balance *memory_database_balance(const struct memory_database *db,
-	struct balance_key key)
+const struct store_balance *memory_database_balance(
+	const struct memory_database *db, struct balance_key key)
 {
 	size_t place = balance_place(db, &key);
 
@@ -132,12 +132,12 @@ static void balance_replace(struct memory_database *db, const struct store_balan
 static bool same_id(const struct event *a, const struct event *b)
 {
 	return a->account_id == b->account_id &&
-		a->transaction_id_length == b->transaction_id_length &&
-		memcmp(a->transaction_id, b->transaction_id, a->transaction_id_length) == 0;
+	       a->transaction_id_length == b->transaction_id_length &&
+	       memcmp(a->transaction_id, b->transaction_id, a->transaction_id_length) == 0;
 }
 
-static const struct memory_journal_row *find_id(const struct memory_database *db,
-	const struct event *event)
+static const struct memory_journal_row *find_id(
+	const struct memory_database *db, const struct event *event)
 {
 	for (int32_t i = 0; i < db->partitions; i++)
 		for (size_t k = db->tables[i].journal_count; k-- > 0;)
@@ -148,7 +148,8 @@ static const struct memory_journal_row *find_id(const struct memory_database *db
 
 static bool has_offset(const struct memory_partition *table, int64_t offset)
 {
-	return table->journal_count > 0 && table->journal[table->journal_count - 1].offset >= offset;
+	return table->journal_count > 0 &&
+	       table->journal[table->journal_count - 1].offset >= offset;
 }
 
 /* A client ------------------------------------------------------------------------------------- */
@@ -192,8 +193,8 @@ void store_memory_cut(struct store *s)
 	self(s)->connected = false;
 }
 
-static enum store_result fail(struct store_memory *m, enum store_result result, const char *what,
-	struct error *err)
+static enum store_result fail(
+	struct store_memory *m, enum store_result result, const char *what, struct error *err)
 {
 	error_set(err, -1, "%s: the simulated server says no", what);
 	if (result == STORE_LOST)
@@ -202,8 +203,8 @@ static enum store_result fail(struct store_memory *m, enum store_result result, 
 }
 
 /* Decides the fate of a call.  STORE_OK: execute it; then after() decides of the answer. */
-static enum store_result before(struct store_memory *m, const char *what, enum memory_fault *ret_fault,
-	struct error *err)
+static enum store_result before(
+	struct store_memory *m, const char *what, enum memory_fault *ret_fault, struct error *err)
 {
 	*ret_fault = m->fault ? m->fault(m->context, what) : MEMORY_FAULT_NONE;
 	if (!m->connected || *ret_fault == MEMORY_FAULT_LOST_BEFORE)
@@ -213,8 +214,8 @@ static enum store_result before(struct store_memory *m, const char *what, enum m
 	return STORE_OK;
 }
 
-static enum store_result after(struct store_memory *m, const char *what, enum memory_fault fault,
-	struct error *err)
+static enum store_result after(
+	struct store_memory *m, const char *what, enum memory_fault fault, struct error *err)
 {
 	return fault == MEMORY_FAULT_LOST_AFTER ? fail(m, STORE_LOST, what, err) : STORE_OK;
 }
@@ -263,8 +264,8 @@ static enum store_result store_begin(struct store *s, struct error *err)
 	});
 }
 
-static enum store_result store_move_offset(struct store *s, const struct flush_request *request,
-	bool *ret_moved, struct error *err)
+static enum store_result store_move_offset(
+	struct store *s, const struct flush_request *request, bool *ret_moved, struct error *err)
 {
 	struct store_memory *m = self(s);
 	struct partition_offset_row *row = &m->db->offsets[request->partition];
@@ -282,8 +283,8 @@ static enum store_result store_move_offset(struct store *s, const struct flush_r
 	});
 }
 
-static void count_journal(struct store_memory *m, const struct flush_request *request,
-	struct store_counts *counts)
+static void count_journal(
+	struct store_memory *m, const struct flush_request *request, struct store_counts *counts)
 {
 	const struct batch *b = request->batch;
 
@@ -320,8 +321,8 @@ static enum store_result store_load(struct store *s, const struct flush_request 
 	});
 }
 
-static void commit_record(struct store_memory *m, struct memory_partition *table,
-	const struct record *record)
+static void commit_record(
+	struct store_memory *m, struct memory_partition *table, const struct record *record)
 {
 	if (record->outcome == OUTCOME_DEAD_LETTER && m->loaded[STORE_DEAD_LETTERS]) {
 		GROW(table->dead_letters, table->dead_letter_count, table->dead_letter_capacity);
@@ -334,7 +335,7 @@ static void commit_record(struct store_memory *m, struct memory_partition *table
 			.value_length = record->message.value_length,
 		};
 	} else if ((record->outcome == OUTCOME_APPLIED || record->outcome == OUTCOME_REFUSED) &&
-		m->loaded[STORE_JOURNAL]) {
+		   m->loaded[STORE_JOURNAL]) {
 		GROW(table->journal, table->journal_count, table->journal_capacity);
 		table->journal[table->journal_count++] = (struct memory_journal_row){
 			.offset = record->message.offset,
@@ -356,13 +357,12 @@ static void commit_rows(struct store_memory *m)
 	for (size_t i = 0; i < b->count; i++)
 		commit_record(m, &m->db->tables[request->partition], &b->records[i]);
 	for (size_t i = 0; m->loaded[STORE_BALANCES] && i < b->touched_count; i++)
-		balance_replace(m->db,
-			&(struct store_balance){
-				.key = b->touched[i].key,
-				.balance = b->touched[i].after,
-				.partition = request->partition,
-				.updated_ms = b->closed_ms,
-			});
+		balance_replace(m->db, &(struct store_balance){
+					       .key = b->touched[i].key,
+					       .balance = b->touched[i].after,
+					       .partition = request->partition,
+					       .updated_ms = b->closed_ms,
+				       });
 	row->next_offset = request->end_offset;
 	row->redis_offset = request->redis_offset;
 }
@@ -415,8 +415,8 @@ static enum store_result store_read_partition(struct store *s, int32_t partition
 	CALL(m, "read_partition", err, read_row(m, partition, ret_partition));
 }
 
-static enum store_result store_read_balances(struct store *s, struct balance_row *rows, size_t count,
-	struct error *err)
+static enum store_result store_read_balances(
+	struct store *s, struct balance_row *rows, size_t count, struct error *err)
 {
 	struct store_memory *m = self(s);
 
@@ -483,7 +483,8 @@ static void newest_row(const struct memory_partition *table, struct store_newest
 	take_row(dead ? NULL : row, dead, ret);
 }
 
-static void oldest_row(const struct memory_partition *table, int64_t begin, struct store_newest *ret)
+static void oldest_row(
+	const struct memory_partition *table, int64_t begin, struct store_newest *ret)
 {
 	size_t row = 0, dead = 0;
 
@@ -491,16 +492,17 @@ static void oldest_row(const struct memory_partition *table, int64_t begin, stru
 		row++;
 	while (dead < table->dead_letter_count && table->dead_letters[dead].offset < begin)
 		dead++;
-	if (row < table->journal_count && (dead == table->dead_letter_count ||
-		table->journal[row].offset < table->dead_letters[dead].offset))
+	if (row < table->journal_count &&
+		(dead == table->dead_letter_count ||
+			table->journal[row].offset < table->dead_letters[dead].offset))
 		take_row(&table->journal[row], NULL, ret);
 	else
 		take_row(NULL, dead < table->dead_letter_count ? &table->dead_letters[dead] : NULL,
 			ret);
 }
 
-static enum store_result store_read_newest(struct store *s, int32_t partition,
-	struct store_newest *ret_newest, struct error *err)
+static enum store_result store_read_newest(
+	struct store *s, int32_t partition, struct store_newest *ret_newest, struct error *err)
 {
 	struct store_memory *m = self(s);
 
@@ -515,8 +517,8 @@ static enum store_result store_read_oldest(struct store *s, int32_t partition, i
 	CALL(m, "read_oldest", err, oldest_row(&m->db->tables[partition], begin, ret_oldest));
 }
 
-static enum store_result store_has_rows(struct store *s, int32_t partition, int64_t begin, int64_t end,
-	bool *ret_has, struct error *err)
+static enum store_result store_has_rows(struct store *s, int32_t partition, int64_t begin,
+	int64_t end, bool *ret_has, struct error *err)
 {
 	struct store_memory *m = self(s);
 	const struct memory_partition *table = &m->db->tables[partition];
@@ -531,8 +533,8 @@ static enum store_result store_has_rows(struct store *s, int32_t partition, int6
 	});
 }
 
-static bool changed_since(const struct memory_partition *table, const struct balance_key *key,
-	int64_t offset)
+static bool changed_since(
+	const struct memory_partition *table, const struct balance_key *key, int64_t offset)
 {
 	for (size_t i = table->journal_count; i-- > 0 && table->journal[i].offset >= offset;)
 		if (table->journal[i].event.account_id == key->account_id &&

@@ -50,16 +50,16 @@ struct memory_database {
 	uint64_t commits;
 };
 
-void memory_database_init(struct memory_database *db, int32_t partitions,
-	struct partition_offset_row *offsets);
+void memory_database_init(
+	struct memory_database *db, int32_t partitions, struct partition_offset_row *offsets);
 void memory_database_finish(struct memory_database *db);
 
 /* An independent copy of what is committed: to fail over to later. */
 void memory_database_copy(struct memory_database *to, const struct memory_database *from,
 	struct partition_offset_row *offsets);
 
-const struct store_balance *memory_database_balance(const struct memory_database *db,
-	struct balance_key key);
+const struct store_balance *memory_database_balance(
+	const struct memory_database *db, struct balance_key key);
 
 /* What happens to a call. */
 enum memory_fault {
@@ -73,9 +73,11 @@ enum memory_fault {
 typedef enum memory_fault memory_fault_fn(void *context, const char *what);
 
 /* The database outlives the store.  fault NULL: nothing ever fails. */
-struct store *store_memory_create(struct memory_database *db, memory_fault_fn *fault, void *context);
+struct store *store_memory_create(
+	struct memory_database *db, memory_fault_fn *fault, void *context);
 
-/* The server has had enough of a silent client: its transaction is rolled back, its connection cut. */
+/* The server has had enough of a silent client: its transaction is rolled back, its connection cut.
+ */
 void store_memory_cut(struct store *s);
 
 #endif

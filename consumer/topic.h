@@ -14,9 +14,9 @@
 
 enum topic_item_kind {
 	TOPIC_MESSAGE,
-	TOPIC_END,          /* nothing after end_offset now: control and aborted records are behind it */
+	TOPIC_END, /* nothing after end_offset now: control and aborted records are behind it */
 	TOPIC_OUT_OF_RANGE, /* the offset asked for is not in the log */
-	TOPIC_GONE,         /* unknown topic or partition, or made anew: look again from the start */
+	TOPIC_GONE, /* unknown topic or partition, or made anew: look again from the start */
 };
 
 struct topic_item {
@@ -37,8 +37,8 @@ struct topic_ops {
 	int (*open)(struct topic *t, int64_t offset, struct error *err);
 	void (*close)(struct topic *t);
 	/*
-	 * Waits until something is there, the timeout has passed, or somebody calls wake; then takes
-	 * what is there without waiting, at most `max` items.  Returns how many (0 or more).
+	 * Waits until something is there, the timeout has passed, or somebody calls wake; then
+	 * takes what is there without waiting, at most `max` items.  Returns how many (0 or more).
 	 */
 	size_t (*poll)(struct topic *t, int timeout_ms, struct topic_item *items, size_t max);
 	/* Ends a poll that waits, or the next one. */
@@ -47,8 +47,8 @@ struct topic_ops {
 	int (*watermarks)(struct topic *t, int64_t *ret_low, int64_t *ret_high, struct error *err);
 	/* The high watermark as last heard of, without asking; -1 if it is not known. */
 	int64_t (*high_watermark)(struct topic *t);
-	/* The topic's shape as Kafka has it now.  -EAGAIN if it did not answer, -ENOENT if there is no
-	 * such topic. */
+	/* The topic's shape as Kafka has it now.  -EAGAIN if it did not answer, -ENOENT if there is
+	 * no such topic. */
 	int (*layout)(struct topic *t, struct topic_layout *ret_layout, struct error *err);
 	/* Shows the offset to Kafka's own tools (group ledger.<name>); never waits, never fails. */
 	void (*mirror)(struct topic *t, int64_t next_offset);

@@ -55,15 +55,14 @@ static int64_t append(struct memory_log *log, struct memory_log_record record)
 int64_t memory_log_append(struct memory_log *log, const char *key, size_t key_length,
 	const char *value, size_t value_length, int64_t timestamp_ms)
 {
-	return append(log,
-		(struct memory_log_record){
-			.visible = true,
-			.timestamp_ms = timestamp_ms,
-			.key = copy_bytes(key, key_length),
-			.key_length = key_length,
-			.value = copy_bytes(value, value_length),
-			.value_length = value_length,
-		});
+	return append(log, (struct memory_log_record){
+				   .visible = true,
+				   .timestamp_ms = timestamp_ms,
+				   .key = copy_bytes(key, key_length),
+				   .key_length = key_length,
+				   .value = copy_bytes(value, value_length),
+				   .value_length = value_length,
+			   });
 }
 
 int64_t memory_log_append_hidden(struct memory_log *log)
@@ -91,7 +90,7 @@ struct topic_memory {
 	struct memory_log *log;
 	const struct topic_memory_faults *faults;
 	bool opened;
-	bool told_end;      /* the end that was told last is still the end */
+	bool told_end; /* the end that was told last is still the end */
 	int64_t position;
 	int64_t generation; /* of the log when it was opened */
 	int64_t mirrored;
@@ -124,14 +123,15 @@ static void view(struct topic_item *item, const struct memory_log_record *record
 {
 	*item = (struct topic_item){
 		.kind = TOPIC_MESSAGE,
-		.message = {
-			.offset = offset,
-			.timestamp_ms = record->timestamp_ms,
-			.key = record->key,
-			.key_length = record->key_length,
-			.value = record->value,
-			.value_length = record->value_length,
-		},
+		.message =
+			{
+				.offset = offset,
+				.timestamp_ms = record->timestamp_ms,
+				.key = record->key,
+				.key_length = record->key_length,
+				.value = record->value,
+				.value_length = record->value_length,
+			},
 	};
 }
 
@@ -170,8 +170,7 @@ static size_t topic_poll(struct topic *t, int timeout_ms, struct topic_item *ite
 	count = poll_messages(m, items, max);
 	if (count < max && m->position == m->log->end && !m->told_end) {
 		m->told_end = true;
-		items[count++] =
-			(struct topic_item){.kind = TOPIC_END, .end_offset = m->position};
+		items[count++] = (struct topic_item){.kind = TOPIC_END, .end_offset = m->position};
 	}
 	return count;
 }

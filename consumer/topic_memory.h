@@ -13,9 +13,9 @@
 #include "topic.h"
 
 struct memory_log_record {
-	bool visible;        /* false: a control or aborted record */
+	bool visible; /* false: a control or aborted record */
 	int64_t timestamp_ms;
-	char *key;           /* NULL: absent; owned */
+	char *key; /* NULL: absent; owned */
 	size_t key_length;
 	char *value;
 	size_t value_length;
@@ -26,7 +26,7 @@ struct memory_log {
 	int64_t begin;                     /* offsets below it are gone */
 	int64_t end;
 	int64_t capacity;
-	int64_t generation;                /* counted up when the topic is made anew */
+	int64_t generation; /* counted up when the topic is made anew */
 	struct topic_layout layout;
 };
 

@@ -84,8 +84,9 @@ static void on_retry(void *context, int32_t partition, const char *what, const s
 
 static void on_drift(void *context, int32_t partition, int64_t balances)
 {
-	log_error("balances in memory are not what MySQL has: run `ledgerd verify`; a restart reads "
-		  "them anew",
+	log_error(
+		"balances in memory are not what MySQL has: run `ledgerd verify`; a restart reads "
+		"them anew",
 		LI("partition", partition), LI("balances", balances));
 }
 
@@ -94,7 +95,8 @@ static void on_flush_retry(void *context, enum flush_step step, const struct err
 	struct worker *worker = context;
 
 	count_retry(worker, worker->edges.flush_store);
-	log_warn("flush will be tried again", LI("partition", worker->flusher.flush.request.partition),
+	log_warn("flush will be tried again",
+		LI("partition", worker->flusher.flush.request.partition),
 		LS("step", flush_step_text(step)), LS("error", err->text));
 }
 

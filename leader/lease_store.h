@@ -25,14 +25,15 @@ struct lease_row {
 	int64_t expires_us;
 	bool held;   /* expires_us is in the server's future */
 	bool halted; /* partition_offsets.halted_reason is set: nobody takes it until `resume` */
-	char requested_by[LEASE_CONSUMER_ID_MAX + 1]; /* a replay that waits for the partition; "" */
+	char requested_by[LEASE_CONSUMER_ID_MAX +
+			  1]; /* a replay that waits for the partition; "" */
 };
 
 /* An instance that is alive: it announced itself within the TTL. */
 struct lease_member {
 	char consumer_id[LEASE_CONSUMER_ID_MAX + 1];
-	bool all;             /* may own every partition */
-	int32_t *partitions;  /* else these, ascending (none: it is stopping); owned by the view */
+	bool all;            /* may own every partition */
+	int32_t *partitions; /* else these, ascending (none: it is stopping); owned by the view */
 	size_t partition_count;
 };
 
@@ -62,21 +63,23 @@ struct lease_store_ops {
 	/* Replaces what *view holds. */
 	int (*read)(struct lease_store *s, struct lease_view *view, struct error *err);
 	/*
-	 * In one transaction: announces this instance for ttl_ms and renews these leases (by epoch, not
-	 * by name) for ttl_ms; a lease that another epoch has taken is not renewed and not held.  An
-	 * instance that is stopping is announced as one that may own nothing: not all, and no list.
+	 * In one transaction: announces this instance for ttl_ms and renews these leases (by epoch,
+	 * not by name) for ttl_ms; a lease that another epoch has taken is not renewed and not
+	 * held.  An instance that is stopping is announced as one that may own nothing: not all,
+	 * and no list.
 	 */
 	int (*renew)(struct lease_store *s, const char *consumer_id, const bool all,
 		const int32_t *partitions, size_t partition_count, int64_t ttl_ms,
 		struct lease_renewal *renewals, size_t count, struct error *err);
 	/*
-	 * Takes a partition whose lease has expired by the server's clock and that is not halted.  The
-	 * new epoch is the greater of the old one + 1 and the server's clock in microseconds, written
-	 * to leader_locks and partition_offsets in one transaction.  *ret_epoch is 0 if somebody else
-	 * holds it.  -EAGAIN when a row is locked (a stopped owner inside its transaction).
+	 * Takes a partition whose lease has expired by the server's clock and that is not halted.
+	 * The new epoch is the greater of the old one + 1 and the server's clock in microseconds,
+	 * written to leader_locks and partition_offsets in one transaction.  *ret_epoch is 0 if
+	 * somebody else holds it.  -EAGAIN when a row is locked (a stopped owner inside its
+	 * transaction).
 	 */
-	int (*acquire)(struct lease_store *s, const char *consumer_id, int32_t partition, int64_t ttl_ms,
-		int64_t *ret_epoch, struct error *err);
+	int (*acquire)(struct lease_store *s, const char *consumer_id, int32_t partition,
+		int64_t ttl_ms, int64_t *ret_epoch, struct error *err);
 	/* Expires a lease at once, if this epoch still holds it. */
 	int (*release)(struct lease_store *s, int32_t partition, int64_t epoch, struct error *err);
 	/* This instance is no longer a member. */

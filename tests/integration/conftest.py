@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+# Kafka is fetched only once, for all tests and for the stack of deploy/stack itself.
+os.environ.setdefault("STACK_CACHE", str(ROOT / "build" / "stack" / "cache"))
 sys.path[:0] = [str(ROOT / "deploy"), str(Path(__file__).parent)]
 
 from harness import Ledger  # noqa: E402

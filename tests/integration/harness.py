@@ -140,7 +140,11 @@ class Instance:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
-        return self.process.wait(timeout_s)
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
 
 
 class Ledger:
@@ -170,9 +174,10 @@ class Ledger:
     def close(self):
         for instance in self.instances:
             instance.stop()
-            instance.assert_clean()
         self.stack.mysql.sql(f"DROP DATABASE {self.database}")
         self.stack.kafka.delete_topic(self.topic)
+        for instance in self.instances:
+            instance.assert_clean()
 
     # Commands and instances
 

@@ -13,7 +13,8 @@ static i128 units(__int128 cents)
 static int currency_index(currency_t currency)
 {
 	for (int i = 0; i < WORKLOAD_CURRENCIES; i++)
-		if (currency_pack(workload_currencies[i], strlen(workload_currencies[i])) == currency)
+		if (currency_pack(workload_currencies[i], strlen(workload_currencies[i])) ==
+			currency)
 			return i;
 	return -1;
 }
@@ -41,13 +42,13 @@ static void check_row(struct world *w, int32_t partition, const struct memory_jo
 		world_fail(w, "partition %d offset %lld: wrong balances after it", partition,
 			(long long)row->offset);
 	if (row->prev_offset != e->prev_offset)
-		world_fail(w, "partition %d offset %lld: prev_offset %lld, expected %lld", partition,
-			(long long)row->offset, (long long)row->prev_offset,
+		world_fail(w, "partition %d offset %lld: prev_offset %lld, expected %lld",
+			partition, (long long)row->offset, (long long)row->prev_offset,
 			(long long)e->prev_offset);
 }
 
-static void check_dead_letter(struct world *w, int32_t partition,
-	const struct memory_dead_letter *row)
+static void check_dead_letter(
+	struct world *w, int32_t partition, const struct memory_dead_letter *row)
 {
 	const struct expected *e = &w->oracles[partition].expected[row->offset];
 	const struct memory_log_record *sent = &w->logs[partition].records[row->offset];
@@ -59,8 +60,8 @@ static void check_dead_letter(struct world *w, int32_t partition,
 	if ((row->value == NULL) != (sent->value == NULL) ||
 		(row->value && (row->value_length != sent->value_length ||
 				       memcmp(row->value, sent->value, sent->value_length) != 0)))
-		world_fail(w, "partition %d offset %lld: the dead letter has other bytes", partition,
-			(long long)row->offset);
+		world_fail(w, "partition %d offset %lld: the dead letter has other bytes",
+			partition, (long long)row->offset);
 }
 
 /* Every offset below next_offset has had its fate, once and in order; none above. */
@@ -76,8 +77,9 @@ static void check_rows(struct world *w, int32_t partition)
 
 		if (oracle_is_row(e)) {
 			if (row >= (int64_t)table->journal_count || table->journal[row].offset != i)
-				world_fail(w, "partition %d offset %lld: no journal row, but "
-					      "next_offset is %lld",
+				world_fail(w,
+					"partition %d offset %lld: no journal row, but "
+					"next_offset is %lld",
 					partition, (long long)i, (long long)next_offset);
 			check_row(w, partition, &table->journal[row++]);
 		} else if (e->fate == FATE_DEAD) {
@@ -89,8 +91,8 @@ static void check_rows(struct world *w, int32_t partition)
 		}
 	}
 	if (row != (int64_t)table->journal_count || dead != (int64_t)table->dead_letter_count)
-		world_fail(w, "partition %d: rows at or beyond next_offset %lld, or twice", partition,
-			(long long)next_offset);
+		world_fail(w, "partition %d: rows at or beyond next_offset %lld, or twice",
+			partition, (long long)next_offset);
 	w->checked_rows[partition] = row;
 	w->checked_dead[partition] = dead;
 	w->checked_offset[partition] = next_offset;
@@ -134,9 +136,8 @@ static void check_image(void *context, const struct snapshot_image *image)
 	if (!row || image->version > row->balance.version)
 		world_fail(w, "Redis is ahead of the database at account %lld",
 			(long long)image->key.account_id);
-	if (image->version == row->balance.version &&
-		(image->available != row->balance.available ||
-			image->frozen != row->balance.frozen))
+	if (image->version == row->balance.version && (image->available != row->balance.available ||
+							      image->frozen != row->balance.frozen))
 		world_fail(w, "Redis has other amounts than the database at account %lld",
 			(long long)image->key.account_id);
 }

@@ -95,9 +95,10 @@ static void lease_faults(struct node *node)
 {
 	struct world *w = node->w;
 
-	node->lease_store->fail_before = !w->calm && random_chance(&w->random, w->rates.lease_fails);
-	node->lease_store->lose_answer =
-		!w->calm && random_chance(&w->random, w->rates.lease_answer_lost);
+	node->lease_store->fail_before = !w->calm &&
+					 random_chance(&w->random, w->rates.lease_fails);
+	node->lease_store->lose_answer = !w->calm &&
+					 random_chance(&w->random, w->rates.lease_answer_lost);
 }
 
 /* A partition's outside ------------------------------------------------------------------------ */
@@ -265,8 +266,9 @@ static void partition_config_init(struct node *node)
 		.batch_max_events = (size_t)random_between(&w->random, 1, 16),
 		.batch_max_bytes = (size_t)random_between(&w->random, 100, 5000),
 		.poll_idle_ms = 1000,
-		.flush_interval_min_ms =
-			random_chance(&w->random, 3000) ? random_between(&w->random, 1, 500) : 0,
+		.flush_interval_min_ms = random_chance(&w->random, 3000)
+						 ? random_between(&w->random, 1, 500)
+						 : 0,
 		.dedupe_ids = (size_t)random_between(&w->random, 1, 100),
 		.dedupe_prime = (size_t)random_below(&w->random, 50),
 		.redis_pending_max = (size_t)random_between(&w->random, 1, 50),
@@ -309,7 +311,8 @@ static void publisher_start(struct node *node)
 
 	node->snapshot = snapshot_memory_open(node->w->redis);
 	node->publisher_store = store_memory_create(&node->w->db, store_fault, node);
-	node->publisher = publisher_create(&config, node->snapshot, node->publisher_store, ring, node);
+	node->publisher = publisher_create(
+		&config, node->snapshot, node->publisher_store, ring, node);
 }
 
 struct node *node_create(struct world *w, int number)
@@ -412,8 +415,8 @@ static bool step_leader(struct node *node)
 	if (w->now_us < node->leader_wait_us)
 		return false;
 	lease_faults(node);
-	node->leader_wait_us =
-		w->now_us + 1000 * leader_tick(node->leader, w->now_us / 1000, &failed, &err);
+	node->leader_wait_us = w->now_us +
+			       1000 * leader_tick(node->leader, w->now_us / 1000, &failed, &err);
 	if (failed)
 		world_trace(w, "node %d: leader: %s", node->number, err.text);
 	return true;
@@ -426,8 +429,8 @@ static bool step_publisher(struct node *node)
 	if (w->now_us < node->publisher_wait_us)
 		return false;
 	node->publisher_wait_us = INT64_MAX;
-	node->publisher_wait_us =
-		w->now_us + 1000 * publisher_step(node->publisher, w->now_us / 1000);
+	node->publisher_wait_us = w->now_us +
+				  1000 * publisher_step(node->publisher, w->now_us / 1000);
 	return true;
 }
 

@@ -22,5 +22,4 @@ void node_stall(struct node *node);
 /* One step of one of its parts, chosen at random; false: it sleeps. */
 bool node_step(struct node *node);
 
-
 #endif

@@ -109,8 +109,8 @@ static void decide_event(const struct oracle *oracle, struct expected *e)
 		e->reason = same ? NULL : "ID_CONFLICT";
 		return;
 	}
-	newest = oracle_newest(oracle, e->intent.account, e->intent.currency, oracle->count,
-		&e->prev_offset);
+	newest = oracle_newest(
+		oracle, e->intent.account, e->intent.currency, oracle->count, &e->prev_offset);
 	if (newest) {
 		e->available_after = newest->available_after;
 		e->frozen_after = newest->frozen_after;
@@ -136,8 +136,8 @@ void oracle_append(struct oracle *oracle, const struct intent *intent)
 	}
 	if (oracle->count == oracle->capacity) {
 		oracle->capacity = oracle->capacity ? 2 * oracle->capacity : 256;
-		oracle->expected = xrealloc(oracle->expected,
-			(size_t)oracle->capacity * sizeof *oracle->expected);
+		oracle->expected = xrealloc(
+			oracle->expected, (size_t)oracle->capacity * sizeof *oracle->expected);
 	}
 	oracle->expected[oracle->count++] = e;
 }

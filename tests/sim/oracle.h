@@ -1,10 +1,10 @@
 /*
  * The plain ledger that a simulation is compared with.
  *
- * It is told what each message means when it is sent, not what its bytes are: it shares no code with
- * the ledger that it judges, knows no batches and no memory limits, and works in cents.  It decides
- * each message as it is appended to the log, so what the database must hold below any offset is
- * known at any time.
+ * It is told what each message means when it is sent, not what its bytes are: it shares no code
+ * with the ledger that it judges, knows no batches and no memory limits, and works in cents.  It
+ * decides each message as it is appended to the log, so what the database must hold below any
+ * offset is known at any time.
  */
 #ifndef TESTS_SIM_ORACLE_H
 #define TESTS_SIM_ORACLE_H
@@ -26,7 +26,7 @@ enum kind { DEPOSIT, WITHDRAW, FREEZE, UNFREEZE, SETTLE };
 struct intent {
 	enum meaning meaning;
 	int64_t account;
-	int currency;     /* index of a code */
+	int currency; /* index of a code */
 	int64_t id;
 	enum kind kind;
 	__int128 cents;
@@ -41,7 +41,7 @@ struct expected {
 	const char *reason;       /* of FATE_FAILED and FATE_DEAD, as the contract spells it */
 	__int128 available_after; /* of a row */
 	__int128 frozen_after;
-	int64_t prev_offset;      /* -1: none */
+	int64_t prev_offset; /* -1: none */
 	int64_t version_after;
 };
 

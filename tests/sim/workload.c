@@ -96,8 +96,8 @@ static void send_event(struct workload *w, struct memory_log *logs, struct oracl
 }
 
 /* In some partition, with some key, what is no event at all. */
-static void send_malformed(struct workload *w, struct memory_log *logs, struct oracle *oracles,
-	int64_t now_ms)
+static void send_malformed(
+	struct workload *w, struct memory_log *logs, struct oracle *oracles, int64_t now_ms)
 {
 	static const char *const bad[] = {"", "{", "null", "{\"transaction_id\":\"a\"}", "\xff\xfe",
 		"{\"transaction_id\":\"~x\",\"account_id\":1,\"currency\":\"A\",\"type\":\"DEPOSIT\","
@@ -114,8 +114,8 @@ static void send_malformed(struct workload *w, struct memory_log *logs, struct o
 }
 
 /* A good event under another key, under none, or in a partition that is not its key's. */
-static void send_misplaced(struct workload *w, struct memory_log *logs, struct oracle *oracles,
-	int64_t now_ms)
+static void send_misplaced(
+	struct workload *w, struct memory_log *logs, struct oracle *oracles, int64_t now_ms)
 {
 	struct random *r = &w->random;
 	struct intent intent = new_event(w);
@@ -128,8 +128,8 @@ static void send_misplaced(struct workload *w, struct memory_log *logs, struct o
 	snprintf(key, sizeof key, "%" PRId64, intent.account + (random_chance(r, 3000) ? 1 : 0));
 	intent.meaning = MEANS_KEY_MISMATCH;
 	if (!keyless && strtoll(key, NULL, 10) == intent.account)
-		intent.meaning =
-			partition_of(w, key) == partition ? MEANS_EVENT : MEANS_WRONG_PARTITION;
+		intent.meaning = partition_of(w, key) == partition ? MEANS_EVENT
+								   : MEANS_WRONG_PARTITION;
 	append(&logs[partition], &oracles[partition], &intent, keyless ? NULL : key, value, length,
 		now_ms);
 }
@@ -143,7 +143,8 @@ static void send_hidden(struct workload *w, struct memory_log *logs, struct orac
 	oracle_append(&oracles[partition], &nothing);
 }
 
-void workload_send(struct workload *w, struct memory_log *logs, struct oracle *oracles, int64_t now_ms)
+void workload_send(
+	struct workload *w, struct memory_log *logs, struct oracle *oracles, int64_t now_ms)
 {
 	struct random *r = &w->random;
 	struct intent intent;
@@ -160,7 +161,7 @@ void workload_send(struct workload *w, struct memory_log *logs, struct oracle *o
 		if (random_chance(r, w->duplicate_chance + w->conflict_chance) &&
 			old_event(w, &oracles[random_below(r, w->partitions)], &intent) &&
 			random_chance(r, w->conflict_chance * 10000 /
-				(w->duplicate_chance + w->conflict_chance)))
+						 (w->duplicate_chance + w->conflict_chance)))
 			intent.cents++;
 		if (intent.meaning != MEANS_EVENT)
 			intent = new_event(w);

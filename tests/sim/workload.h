@@ -14,8 +14,8 @@ struct workload {
 	struct random random;
 	int32_t partitions;
 	int64_t accounts;
-	int64_t ids;               /* handed out so far */
-	int64_t duplicate_chance;  /* of ten thousand */
+	int64_t ids;              /* handed out so far */
+	int64_t duplicate_chance; /* of ten thousand */
 	int64_t conflict_chance;
 	int64_t malformed_chance;
 	int64_t hidden_chance;
@@ -26,6 +26,7 @@ struct workload {
 void workload_init(struct workload *w, uint64_t seed, int32_t partitions);
 
 /* Appends one message to one of the logs, and tells that log's oracle what it means. */
-void workload_send(struct workload *w, struct memory_log *logs, struct oracle *oracles, int64_t now_ms);
+void workload_send(
+	struct workload *w, struct memory_log *logs, struct oracle *oracles, int64_t now_ms);
 
 #endif

@@ -18,7 +18,8 @@ void world_trace(struct world *w, const char *format, ...)
 
 	if (!w->trace)
 		return;
-	fprintf(w->trace, "%8" PRIu64 " %10.3f s  ", w->steps, (double)(w->now_us - START_US) / 1e6);
+	fprintf(w->trace, "%8" PRIu64 " %10.3f s  ", w->steps,
+		(double)(w->now_us - START_US) / 1e6);
 	va_start(arguments, format);
 	vfprintf(w->trace, format, arguments);
 	va_end(arguments);

@@ -1,11 +1,11 @@
 /*
  * The simulated world: one database, one Redis, one topic, one clock, and a few instances of the
- * real consumer core, all in one thread.  A seed decides the sizes, the rates of faults, and at every
- * step who acts and what fails.
+ * real consumer core, all in one thread.  A seed decides the sizes, the rates of faults, and at
+ * every step who acts and what fails.
  *
- * A step is one call into the core: one turn of a partition, one statement of a flush, one tick of a
- * leader, one step of a publisher.  An instance that is killed vanishes between two such calls; one
- * that is stopped sleeps between two, and wakes believing that no time has passed.
+ * A step is one call into the core: one turn of a partition, one statement of a flush, one tick of
+ * a leader, one step of a publisher.  An instance that is killed vanishes between two such calls;
+ * one that is stopped sleeps between two, and wakes believing that no time has passed.
  */
 #ifndef TESTS_SIM_WORLD_H
 #define TESTS_SIM_WORLD_H
@@ -20,9 +20,9 @@
 #include "topic_memory.h"
 #include "workload.h"
 
-#define WORLD_PARTITIONS_MAX 3
-#define WORLD_NODES_MAX 3
-#define WORLD_TTL_MS 10000
+#define WORLD_PARTITIONS_MAX  3
+#define WORLD_NODES_MAX       3
+#define WORLD_TTL_MS          10000
 #define WORLD_OUT_OF_RANGE_MS 30000
 
 struct node;

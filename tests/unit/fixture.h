@@ -42,14 +42,16 @@ static inline struct record *fixture_add(struct batch *b, int64_t offset, const 
 	struct record *record;
 
 	message.key = key_text;
-	message.key_length = (size_t)snprintf(key_text, sizeof key_text, "%lld", (long long)account);
+	message.key_length = (size_t)snprintf(
+		key_text, sizeof key_text, "%lld", (long long)account);
 	message.value = value;
 	message.value_length = (size_t)snprintf(value, sizeof value,
 		"{\"transaction_id\":\"%s\",\"account_id\":%lld,\"currency\":\"USDT\","
 		"\"type\":\"%s\",\"amount\":\"%s\"}",
 		id, (long long)account, type, amount);
 	record = batch_add(b, &message);
-	record->dead_reason = decode_message(&record->message, 0, 1, &record->event, &record->detail);
+	record->dead_reason = decode_message(
+		&record->message, 0, 1, &record->event, &record->detail);
 	if (record->dead_reason == DEAD_NONE)
 		record->id = dedupe_id(key, &record->event);
 	return record;

@@ -11,8 +11,8 @@ struct rule {
 	const char *available_after, *frozen_after;
 };
 
-#define TINY "0.000000000000000001"
-#define MOST "999999999999999999.999999999999999999"
+#define TINY   "0.000000000000000001"
+#define MOST   "999999999999999999.999999999999999999"
 #define ALMOST "999999999999999999.999999999999999998"
 
 static const struct rule rules[] = {
@@ -23,7 +23,10 @@ static const struct rule rules[] = {
 	{MOST, "0", EVENT_DEPOSIT, TINY, REFUSAL_OVERFLOW, MOST, "0"},
 
 	{"10", "0", EVENT_WITHDRAW, "10", REFUSAL_NONE, "0", "0"},
-	{"10", "5", EVENT_WITHDRAW, "10." "000000000000000001", REFUSAL_INSUFFICIENT_AVAILABLE, "10", "5"},
+	{"10", "5", EVENT_WITHDRAW,
+		"10."
+		"000000000000000001",
+		REFUSAL_INSUFFICIENT_AVAILABLE, "10", "5"},
 	{"0", "5", EVENT_WITHDRAW, TINY, REFUSAL_INSUFFICIENT_AVAILABLE, "0", "5"},
 	{MOST, "0", EVENT_WITHDRAW, MOST, REFUSAL_NONE, "0", "0"},
 
@@ -47,9 +50,11 @@ static void test_rules(void **state)
 {
 	for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
 		const struct rule *rule = &rules[i];
-		struct balance balance = {amount_of(rule->available), amount_of(rule->frozen), 7, 42};
+		struct balance balance = {
+			amount_of(rule->available), amount_of(rule->frozen), 7, 42};
 
-		assert_int_equal(apply(&balance, rule->type, amount_of(rule->amount)), rule->refusal);
+		assert_int_equal(
+			apply(&balance, rule->type, amount_of(rule->amount)), rule->refusal);
 		assert_amount_equal(balance.available, amount_of(rule->available_after));
 		assert_amount_equal(balance.frozen, amount_of(rule->frozen_after));
 		assert_int_equal(balance.version, rule->refusal ? 7 : 8);

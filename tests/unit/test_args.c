@@ -19,13 +19,18 @@ static enum args_result parse(struct values *values, struct args *args, const ch
 	const struct args_option options[] = {
 		{"flag", ARGS_FLAG, NULL, "a flag", &values->flag, 0, 0, NULL},
 		{"text", ARGS_TEXT, "TEXT", "a text", &values->text, 0, 0, NULL},
-		{"integer", ARGS_INTEGER, "N", "a number", &values->integer, -5, 100, &values->given},
+		{"integer", ARGS_INTEGER, "N", "a number", &values->integer, -5, 100,
+			&values->given},
 		{"fraction", ARGS_FRACTION, "R", "a share", &values->fraction, 0, 0, NULL},
 		{"real", ARGS_REAL, "R", "a number", &values->real, 0, 0, NULL},
 		{0},
 	};
-	const struct args_spec spec = {.program = "ledgerd test", .usage = "A [B]", .summary = "Tests.",
-		.options = options, .arguments_min = 1, .arguments_max = 2};
+	const struct args_spec spec = {.program = "ledgerd test",
+		.usage = "A [B]",
+		.summary = "Tests.",
+		.options = options,
+		.arguments_min = 1,
+		.arguments_max = 2};
 	static char buffer[256];
 	static char name[] = "test";
 	char *argv[20] = {name};
@@ -44,8 +49,10 @@ static void test_both_spellings(void **state)
 	struct values values;
 	struct args args;
 
-	assert_int_equal(parse(&values, &args, "--text x --integer=-5 a --flag --fraction 0.25 "
-					       "-c f.yaml b --real=1e3"), ARGS_OK);
+	assert_int_equal(parse(&values, &args,
+				 "--text x --integer=-5 a --flag --fraction 0.25 "
+				 "-c f.yaml b --real=1e3"),
+		ARGS_OK);
 	assert_true(values.flag && values.given);
 	assert_string_equal(values.text, "x");
 	assert_int_equal(values.integer, -5);
@@ -69,9 +76,9 @@ static void test_defaults_stay(void **state)
 static void test_refused(void **state)
 {
 	static const char *const lines[] = {"", "a b c", "a --integer 101", "a --integer -6",
-		"a --integer 1x", "a --integer", "a --integer=", "a --fraction 1.5", "a --fraction nan",
-		"a --real -1", "a --real inf", "a --flag=1", "a --nix", "a -x", "a -c", "a --text",
-		"a --integer 99999999999999999999", "a --fla"};
+		"a --integer 1x", "a --integer", "a --integer=", "a --fraction 1.5",
+		"a --fraction nan", "a --real -1", "a --real inf", "a --flag=1", "a --nix", "a -x",
+		"a -c", "a --text", "a --integer 99999999999999999999", "a --fla"};
 	struct values values;
 	struct args args;
 

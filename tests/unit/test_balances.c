@@ -72,10 +72,10 @@ static void test_currencies_are_apart(void **state)
 
 	budget_init(&budget, (size_t)1 << 30);
 	balances = balances_create(&budget, 100, SEED);
-	refs[0] = balances_add(balances, (struct balance_key){9, fixture_currency("A")}, &value,
-		BALANCE_PIN_EVEN);
-	refs[1] = balances_add(balances, (struct balance_key){9, fixture_currency("B")}, &value,
-		BALANCE_PIN_EVEN);
+	refs[0] = balances_add(
+		balances, (struct balance_key){9, fixture_currency("A")}, &value, BALANCE_PIN_EVEN);
+	refs[1] = balances_add(
+		balances, (struct balance_key){9, fixture_currency("B")}, &value, BALANCE_PIN_EVEN);
 	assert_int_not_equal(refs[0], refs[1]);
 	value.available = 6;
 	balances_set(balances, refs[1], &value);
@@ -94,7 +94,8 @@ static void test_bytes_a_balance(void **state)
 	for (int64_t account = 1; account <= 1000000; account++) {
 		add(balances, account);
 		if (account >= 100000 && account % 1000 == 0)
-			assert_true(balances_bytes(balances) <= BALANCE_BYTES_MAX * (size_t)account * 104 / 100);
+			assert_true(balances_bytes(balances) <=
+				    BALANCE_BYTES_MAX * (size_t)account * 104 / 100);
 	}
 	assert_true(balances_bytes(balances) <= BALANCE_BYTES_MAX * (size_t)1000000);
 	balances_destroy(balances);
@@ -113,7 +114,8 @@ static void test_eviction(void **state)
 	for (int64_t account = 1; account <= 50; account++) {
 		struct balance value = value_of(account, 1);
 
-		pinned[account - 1] = balances_add(balances, key_of(account), &value, BALANCE_PIN_ODD);
+		pinned[account - 1] = balances_add(
+			balances, key_of(account), &value, BALANCE_PIN_ODD);
 	}
 	for (int64_t account = 51; account <= 500000; account++) {
 		add(balances, account);

@@ -3,8 +3,12 @@
 
 static struct message message_of(int64_t offset, char *value)
 {
-	return (struct message){.offset = offset, .timestamp_ms = FIXTURE_TIME_MS, .key = "1",
-		.key_length = 1, .value = value, .value_length = strlen(value)};
+	return (struct message){.offset = offset,
+		.timestamp_ms = FIXTURE_TIME_MS,
+		.key = "1",
+		.key_length = 1,
+		.value = value,
+		.value_length = strlen(value)};
 }
 
 static void test_owns_its_bytes(void **state)
@@ -104,7 +108,7 @@ static void test_bytes_max(void **state)
 	for (; !batch_full(&b); message.offset++)
 		batch_add(&b, &message);
 	assert_true(b.arena.held_bytes + 50000 * (sizeof(struct record) + sizeof(struct touched)) <=
-		batch_bytes_max(50000, 4 << 20));
+		    batch_bytes_max(50000, 4 << 20));
 	batch_finish(&b);
 }
 

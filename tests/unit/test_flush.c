@@ -9,12 +9,12 @@
 #include "store_memory.h"
 
 #define EVENTS 8
-#define EPOCH 7
+#define EPOCH  7
 
 struct plan {
-	int call;                /* counts the calls */
-	int fault_at;            /* from this call on */
-	int fault_count;         /* so many */
+	int call;        /* counts the calls */
+	int fault_at;    /* from this call on */
+	int fault_count; /* so many */
 	enum memory_fault fault;
 };
 
@@ -36,8 +36,9 @@ static enum memory_fault fault(void *context, const char *what)
 	struct plan *plan = context;
 	int call = plan->call++;
 
-	return call >= plan->fault_at && call < plan->fault_at + plan->fault_count ? plan->fault
-										   : MEMORY_FAULT_NONE;
+	return call >= plan->fault_at && call < plan->fault_at + plan->fault_count
+		       ? plan->fault
+		       : MEMORY_FAULT_NONE;
 }
 
 static void on_retry(void *context, enum flush_step step, const struct error *err)
@@ -67,8 +68,8 @@ static void fill(struct world *w)
 	ledger_resolve(&w->ledger, &w->batch, 0, missing);
 	ledger_dedupe(&w->ledger, &w->batch);
 	ledger_apply(&w->ledger, &w->batch, FIXTURE_TIME_MS);
-	w->request = (struct flush_request){.epoch = EPOCH, .end_offset = 4, .redis_offset = 0,
-		.batch = &w->batch};
+	w->request = (struct flush_request){
+		.epoch = EPOCH, .end_offset = 4, .redis_offset = 0, .batch = &w->batch};
 }
 
 static void world_init(struct world *w)
@@ -262,7 +263,8 @@ static enum store_result miscount(struct store *s, const struct flush_request *r
 {
 	ret_counts->records = ret_counts->affected = (int64_t)request->batch->journal_count;
 	ret_counts->warnings = 1;
-	snprintf(ret_counts->warning, sizeof ret_counts->warning, "Data truncated for column 'amount'");
+	snprintf(ret_counts->warning, sizeof ret_counts->warning,
+		"Data truncated for column 'amount'");
 	return STORE_OK;
 }
 

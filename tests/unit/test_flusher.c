@@ -7,7 +7,7 @@
 #include "flusher.h"
 #include "store_memory.h"
 
-#define EPOCH 7
+#define EPOCH   7
 #define FLUSHES 20000
 
 static void ended(void *context)

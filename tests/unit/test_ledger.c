@@ -78,13 +78,13 @@ static void test_outcomes(void **state)
 	struct batch *b = &w->batch;
 
 	fixture_add(b, 0, "a", 1, "DEPOSIT", "10");
-	fixture_add(b, 1, "b", 1, "WITHDRAW", "11");     /* refused */
-	fixture_add(b, 2, "a", 1, "DEPOSIT", "10.00");   /* duplicate */
-	fixture_add(b, 3, "a", 1, "DEPOSIT", "12");      /* conflict */
-	fixture_add(b, 4, "b", 1, "WITHDRAW", "11");     /* duplicate of a refusal */
-	fixture_add(b, 5, "a", 2, "DEPOSIT", "3");       /* another account's id */
+	fixture_add(b, 1, "b", 1, "WITHDRAW", "11");   /* refused */
+	fixture_add(b, 2, "a", 1, "DEPOSIT", "10.00"); /* duplicate */
+	fixture_add(b, 3, "a", 1, "DEPOSIT", "12");    /* conflict */
+	fixture_add(b, 4, "b", 1, "WITHDRAW", "11");   /* duplicate of a refusal */
+	fixture_add(b, 5, "a", 2, "DEPOSIT", "3");     /* another account's id */
 	fixture_add(b, 6, "c", 1, "FREEZE", "4");
-	fixture_add(b, 7, "d", 1, "DEPOSIT", "bad");     /* malformed */
+	fixture_add(b, 7, "d", 1, "DEPOSIT", "bad"); /* malformed */
 	decide(w);
 
 	static const enum outcome expected[] = {OUTCOME_APPLIED, OUTCOME_REFUSED, OUTCOME_DUPLICATE,

@@ -9,7 +9,7 @@
 #include "store_memory.h"
 #include "topic_memory.h"
 
-#define EPOCH 7
+#define EPOCH           7
 #define OUT_OF_RANGE_MS 30000
 
 struct world {
@@ -89,14 +89,30 @@ static void on_drift(void *context, int32_t partition, int64_t balances)
 
 static void open_partition(struct world *w)
 {
-	struct partition_config config = {.partitions = 1, .cluster_id = "memory", .epoch = EPOCH,
-		.batch_max_events = 8, .batch_max_bytes = 100000, .poll_idle_ms = 10,
-		.dedupe_ids = 32, .redis_pending_max = 10, .seed = 3, .key = "fixture",
+	struct partition_config config = {.partitions = 1,
+		.cluster_id = "memory",
+		.epoch = EPOCH,
+		.batch_max_events = 8,
+		.batch_max_bytes = 100000,
+		.poll_idle_ms = 10,
+		.dedupe_ids = 32,
+		.redis_pending_max = 10,
+		.seed = 3,
+		.key = "fixture",
 		.out_of_range_ms = OUT_OF_RANGE_MS};
-	struct partition_edges edges = {.reader = w->reader, .topic = w->topic, .flush = &w->flush,
-		.submit = submit, .submitted = submitted, .lease_valid = lease_valid, .context = w,
-		.clock = &w->clock, .budget = &w->budget, .metrics = &w->metrics,
-		.on_state = on_state, .on_retry = on_retry, .on_drift = on_drift};
+	struct partition_edges edges = {.reader = w->reader,
+		.topic = w->topic,
+		.flush = &w->flush,
+		.submit = submit,
+		.submitted = submitted,
+		.lease_valid = lease_valid,
+		.context = w,
+		.clock = &w->clock,
+		.budget = &w->budget,
+		.metrics = &w->metrics,
+		.on_state = on_state,
+		.on_retry = on_retry,
+		.on_drift = on_drift};
 
 	flush_init(&w->flush, w->flush_store, 1);
 	w->submitted = false;
