@@ -351,6 +351,25 @@ void balances_prefetch(const struct balances *balances, struct balance_key key)
 	__builtin_prefetch(&balances->index[home_of(balances, key_hash(balances, key))]);
 }
 
+/* The index is there, or nearly: what is behind it. */
+void balances_prefetch_entry(const struct balances *balances, struct balance_key key)
+{
+	uint64_t hash = key_hash(balances, key);
+	uint32_t tag = (uint32_t)hash << ENTRY_BITS;
+	size_t position = home_of(balances, hash);
+	uint32_t word;
+
+	for (; (word = balances->index[position]) != 0;
+		position = next_position(balances, position))
+		if ((word & ~ENTRY_MASK) == tag)
+			__builtin_prefetch(entry_at(balances, (word & ENTRY_MASK) - 1), 1);
+}
+
+void balances_prefetch_ref(const struct balances *balances, balance_ref ref)
+{
+	__builtin_prefetch(entry_at(balances, ref), 1);
+}
+
 balance_ref balances_find(const struct balances *balances, struct balance_key key)
 {
 	uint64_t hash = key_hash(balances, key);

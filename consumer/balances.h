@@ -49,8 +49,11 @@ void balances_destroy(struct balances *balances);
 /* Forgets every entry. */
 void balances_clear(struct balances *balances);
 
-/* Brings what a find of this key will touch into the cache. */
+/* Bring what a find of this key will touch into the cache: first the index; a few finds later, what
+ * the index leads to.  Then what is behind a reference. */
 void balances_prefetch(const struct balances *balances, struct balance_key key);
+void balances_prefetch_entry(const struct balances *balances, struct balance_key key);
+void balances_prefetch_ref(const struct balances *balances, balance_ref ref);
 
 /* BALANCE_NONE if the key is not in memory (the database may know it). */
 balance_ref balances_find(const struct balances *balances, struct balance_key key);

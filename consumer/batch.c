@@ -14,6 +14,7 @@ void batch_init(struct batch *b, size_t capacity, size_t bytes_max, enum balance
 	arena_init(&b->arena, ARENA_CHUNK_BYTES);
 	b->records = xcalloc(capacity, sizeof *b->records);
 	b->touched = xcalloc(capacity, sizeof *b->touched);
+	b->order = xcalloc(capacity, sizeof *b->order);
 }
 
 void batch_finish(struct batch *b)
@@ -21,6 +22,7 @@ void batch_finish(struct batch *b)
 	arena_finish(&b->arena);
 	free(b->records);
 	free(b->touched);
+	free(b->order);
 }
 
 void batch_reset(struct batch *b, int64_t begin_offset)
@@ -85,6 +87,7 @@ void batch_advance(struct batch *b, int64_t end_offset)
 size_t batch_bytes_max(size_t capacity, size_t bytes_max)
 {
 	/* Three fields of every message are rounded up to 8 bytes; the arena takes whole chunks. */
-	return capacity * (sizeof(struct record) + sizeof(struct touched) + 3 * 8) + bytes_max +
-	       2 * ARENA_CHUNK_BYTES;
+	return capacity * (sizeof(struct record) + sizeof(struct touched) + sizeof(uint32_t) +
+				  3 * 8) +
+	       bytes_max + 2 * ARENA_CHUNK_BYTES;
 }

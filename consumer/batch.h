@@ -58,8 +58,9 @@ struct batch {
 	size_t dead_letter_count;
 	size_t duplicate_count;
 	size_t remembered_count; /* ids that dedupe took in for this batch */
-	struct touched *touched; /* at close sorted by account and currency */
+	struct touched *touched; /* in the order in which they were met */
 	size_t touched_count;
+	uint32_t *order; /* from close on: the indices of touched[] by account and currency */
 };
 
 void batch_init(struct batch *b, size_t capacity, size_t bytes_max, enum balance_pin pin);

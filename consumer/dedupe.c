@@ -9,8 +9,10 @@
 #include "mem.h"
 
 /*
- * A ring of ids in order of arrival, and an open-addressed index of 32-bit ring positions + 1 over
- * it.  24 bytes an id and 4 bytes of index at a load of 0.67: 30 bytes.
+ * A ring of ids in order of arrival, and an open-addressed index over it: 24 bytes an id, and at
+ * most half of the index's words of 4 bytes in use, together 32.  A word is a ring position + 1
+ * (0: free) under as many bits of the hash as it leaves free, so that a probe seldom touches the
+ * ring in vain: that is far away, and in no order that a cache would know.
  */
 struct dedupe {
 	size_t capacity;
@@ -19,19 +21,31 @@ struct dedupe {
 	struct dedupe_id *ring;
 	uint32_t *index;
 	size_t index_capacity;
+	uint32_t position_mask; /* of a word; the tag is above it */
 };
+
+/* When many ids are forgotten, what each needs is fetched so many ids ahead. */
+#define INDEX_AHEAD 32
+#define RING_AHEAD  16
 
 static size_t index_capacity_of(size_t capacity)
 {
-	return capacity + capacity / 2 + 1;
+	return 2 * capacity;
+}
+
+/* All bits that positions up to capacity need. */
+static uint32_t position_mask_of(size_t capacity)
+{
+	return UINT32_MAX >> __builtin_clz((uint32_t)capacity);
 }
 
 struct dedupe *dedupe_create(size_t capacity)
 {
 	struct dedupe *dedupe = xcalloc(1, sizeof *dedupe);
 
-	assert(capacity > 0 && capacity < UINT32_MAX);
+	assert(capacity > 0 && capacity <= INT32_MAX);
 	dedupe->capacity = capacity;
+	dedupe->position_mask = position_mask_of(capacity);
 	dedupe->index_capacity = index_capacity_of(capacity);
 	dedupe->ring = xcalloc(capacity, sizeof *dedupe->ring);
 	dedupe->index = xcalloc(dedupe->index_capacity, sizeof *dedupe->index);
@@ -94,14 +108,42 @@ static bool same_hash(const struct dedupe_id *a, const struct dedupe_id *b)
 	return a->hash[0] == b->hash[0] && a->hash[1] == b->hash[1];
 }
 
+/* The home is of the hash's first half, the tag of its second. */
+static uint32_t tag_of(const struct dedupe *dedupe, const struct dedupe_id *id)
+{
+	return (uint32_t)id->hash[1] & ~dedupe->position_mask;
+}
+
+/* The id that a word of the index stands for. */
+static const struct dedupe_id *at(const struct dedupe *dedupe, uint32_t word)
+{
+	return &dedupe->ring[(word & dedupe->position_mask) - 1];
+}
+
 /* The index position that holds this id, or the free one where it belongs. */
 static size_t find(const struct dedupe *dedupe, const struct dedupe_id *id)
 {
+	uint32_t tag = tag_of(dedupe, id);
+	size_t position = home_of(dedupe, id);
+	uint32_t word;
+
+	for (; (word = dedupe->index[position]) != 0; position = next_position(dedupe, position))
+		if ((word & ~dedupe->position_mask) == tag && same_hash(at(dedupe, word), id))
+			break;
+	return position;
+}
+
+/* The index position that holds the id of this ring position; it is there. */
+static size_t find_at(const struct dedupe *dedupe, size_t ring_position)
+{
+	const struct dedupe_id *id = &dedupe->ring[ring_position];
+	uint32_t word = tag_of(dedupe, id) | ((uint32_t)ring_position + 1);
 	size_t position = home_of(dedupe, id);
 
-	while (dedupe->index[position] != 0 &&
-		!same_hash(&dedupe->ring[dedupe->index[position] - 1], id))
+	while (dedupe->index[position] != word) {
+		assert(dedupe->index[position] != 0);
 		position = next_position(dedupe, position);
+	}
 	return position;
 }
 
@@ -113,13 +155,12 @@ static size_t distance(const struct dedupe *dedupe, size_t from, size_t to)
 /* Takes the id at a ring position out of the index and closes the gap (backward shift). */
 static void forget(struct dedupe *dedupe, size_t ring_position)
 {
-	size_t hole = find(dedupe, &dedupe->ring[ring_position]);
+	size_t hole = find_at(dedupe, ring_position);
 	size_t position;
 
-	assert(dedupe->index[hole] == ring_position + 1);
 	for (position = next_position(dedupe, hole); dedupe->index[position] != 0;
 		position = next_position(dedupe, position)) {
-		size_t home = home_of(dedupe, &dedupe->ring[dedupe->index[position] - 1]);
+		size_t home = home_of(dedupe, at(dedupe, dedupe->index[position]));
 
 		if (distance(dedupe, home, position) < distance(dedupe, hole, position))
 			continue;
@@ -128,12 +169,6 @@ static void forget(struct dedupe *dedupe, size_t ring_position)
 	}
 	dedupe->index[hole] = 0;
 	dedupe->count--;
-}
-
-static size_t back(const struct dedupe *dedupe, size_t steps)
-{
-	return dedupe->newest >= steps ? dedupe->newest - steps
-				       : dedupe->newest + dedupe->capacity - steps;
 }
 
 void dedupe_prefetch(const struct dedupe *dedupe, const struct dedupe_id *id)
@@ -147,8 +182,40 @@ enum dedupe_verdict dedupe_check(const struct dedupe *dedupe, const struct dedup
 
 	if (word == 0)
 		return DEDUPE_NEW;
-	return dedupe->ring[word - 1].fingerprint == id->fingerprint ? DEDUPE_SAME
-								     : DEDUPE_CONFLICT;
+	return at(dedupe, word)->fingerprint == id->fingerprint ? DEDUPE_SAME : DEDUPE_CONFLICT;
+}
+
+/* The ring position of an id, the newest being the first: 1 to count. */
+static size_t back(const struct dedupe *dedupe, size_t steps)
+{
+	return dedupe->newest >= steps ? dedupe->newest - steps
+				       : dedupe->newest + dedupe->capacity - steps;
+}
+
+/* What forgetting the oldest will touch, for the one that is `steps` back. */
+static void prefetch_index(const struct dedupe *dedupe, size_t steps)
+{
+	dedupe_prefetch(dedupe, &dedupe->ring[back(dedupe, steps)]);
+}
+
+static void prefetch_followers(const struct dedupe *dedupe, size_t steps)
+{
+	size_t position = home_of(dedupe, &dedupe->ring[back(dedupe, steps)]);
+
+	for (; dedupe->index[position] != 0; position = next_position(dedupe, position))
+		__builtin_prefetch(at(dedupe, dedupe->index[position]));
+}
+
+void dedupe_reserve(struct dedupe *dedupe, size_t count)
+{
+	assert(count <= dedupe->capacity);
+	while (dedupe->capacity - dedupe->count < count) {
+		if (dedupe->count > INDEX_AHEAD)
+			prefetch_index(dedupe, dedupe->count - INDEX_AHEAD);
+		if (dedupe->count > RING_AHEAD)
+			prefetch_followers(dedupe, dedupe->count - RING_AHEAD);
+		forget(dedupe, back(dedupe, dedupe->count));
+	}
 }
 
 void dedupe_remember(struct dedupe *dedupe, const struct dedupe_id *id)
@@ -160,7 +227,7 @@ void dedupe_remember(struct dedupe *dedupe, const struct dedupe_id *id)
 	position = find(dedupe, id);
 	assert(dedupe->index[position] == 0);
 	dedupe->ring[dedupe->newest] = *id;
-	dedupe->index[position] = (uint32_t)dedupe->newest + 1;
+	dedupe->index[position] = tag_of(dedupe, id) | ((uint32_t)dedupe->newest + 1);
 	dedupe->newest = dedupe->newest + 1 == dedupe->capacity ? 0 : dedupe->newest + 1;
 	dedupe->count++;
 }

@@ -13,6 +13,8 @@
 #include "datetime.h"
 #include "digits.h"
 
+#define PREFETCH_DISTANCE 8
+
 _Static_assert(EVENT_TIME_MAX_MS == DATETIME_MAX_MS, "every event's time is a DATETIME");
 
 static inline char *put_bytes(char *at, const char *bytes, size_t length)
@@ -208,7 +210,11 @@ static const struct touched *next_touched(struct encoder *enc)
 {
 	const struct batch *b = enc->batch;
 
-	return enc->next < b->touched_count ? &b->touched[enc->next++] : NULL;
+	if (enc->next == b->touched_count)
+		return NULL;
+	if (enc->next + PREFETCH_DISTANCE < b->touched_count)
+		__builtin_prefetch(&b->touched[b->order[enc->next + PREFETCH_DISTANCE]].after);
+	return &b->touched[b->order[enc->next++]];
 }
 
 /* The next row, or part of one; `at` itself if there is none. */

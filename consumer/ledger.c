@@ -6,8 +6,10 @@
 
 #include "mem.h"
 
-#define PREFETCH_DISTANCE 16
-#define NO_TOUCH          UINT32_MAX
+/* How many records ahead memory is asked for: first an index, then what it leads to. */
+#define PREFETCH_FAR  16
+#define PREFETCH_NEAR 8
+#define NO_TOUCH      UINT32_MAX
 
 static const char conflict_detail[] =
 	"transaction_id is known for this account with another currency, type or amount";
@@ -25,6 +27,8 @@ void ledger_init(struct ledger *ledger, struct budget *budget, const struct ledg
 	while (ledger->touch_capacity < 2 * config->batch_events)
 		ledger->touch_capacity *= 2;
 	ledger->touches = xcalloc(ledger->touch_capacity, sizeof *ledger->touches);
+	ledger->order_scratch = xcalloc(
+		2 * config->batch_events, sizeof *ledger->order_scratch);
 }
 
 void ledger_finish(struct ledger *ledger)
@@ -33,6 +37,7 @@ void ledger_finish(struct ledger *ledger)
 	balances_destroy(ledger->balances);
 	dedupe_destroy(ledger->dedupe);
 	free(ledger->touches);
+	free(ledger->order_scratch);
 }
 
 size_t ledger_ids(const struct ledger_config *config)
@@ -68,15 +73,6 @@ static struct balance_key record_key(const struct record *record)
 	return (struct balance_key){record->event.account_id, record->event.currency};
 }
 
-int balance_key_compare(const struct balance_key *a, const struct balance_key *b)
-{
-	if (a->account_id != b->account_id)
-		return a->account_id < b->account_id ? -1 : 1;
-	if (a->currency != b->currency)
-		return a->currency < b->currency ? -1 : 1;
-	return 0;
-}
-
 static int compare_keys(const void *a, const void *b)
 {
 	return balance_key_compare(a, b);
@@ -101,8 +97,11 @@ size_t ledger_resolve(
 	for (size_t i = from; i < b->count; i++) {
 		struct record *record = &b->records[i];
 
-		if (i + PREFETCH_DISTANCE < b->count)
-			balances_prefetch(ledger->balances, record_key(record + PREFETCH_DISTANCE));
+		if (i + PREFETCH_FAR < b->count)
+			balances_prefetch(ledger->balances, record_key(record + PREFETCH_FAR));
+		if (i + PREFETCH_NEAR < b->count)
+			balances_prefetch_entry(
+				ledger->balances, record_key(record + PREFETCH_NEAR));
 		if (record->dead_reason != DEAD_NONE || record->balance != BALANCE_NONE)
 			continue;
 		record->balance = balances_find(ledger->balances, record_key(record));
@@ -169,12 +168,13 @@ void ledger_dedupe(struct ledger *ledger, struct batch *b)
 {
 	assert(ledger->batch == NULL);
 	ledger->batch = b;
+	dedupe_reserve(ledger->dedupe, b->count);
 
 	for (size_t i = 0; i < b->count; i++) {
 		struct record *record = &b->records[i];
 
-		if (i + PREFETCH_DISTANCE < b->count)
-			dedupe_prefetch(ledger->dedupe, &record[PREFETCH_DISTANCE].id);
+		if (i + PREFETCH_FAR < b->count)
+			dedupe_prefetch(ledger->dedupe, &record[PREFETCH_FAR].id);
 		if (record->dead_reason == DEAD_NONE)
 			dedupe_record(ledger, b, record);
 		if (record->dead_reason != DEAD_NONE) {
@@ -222,10 +222,10 @@ static void apply_record(struct ledger *ledger, struct batch *b, struct record *
 	b->journal_count++;
 }
 
-static int compare_touched(const void *a, const void *b)
+static void prefetch_balance(const struct ledger *ledger, const struct record *record)
 {
-	return balance_key_compare(
-		&((const struct touched *)a)->key, &((const struct touched *)b)->key);
+	if (record->balance != BALANCE_NONE)
+		balances_prefetch_ref(ledger->balances, record->balance);
 }
 
 void ledger_apply(struct ledger *ledger, struct batch *b, int64_t now_ms)
@@ -233,14 +233,16 @@ void ledger_apply(struct ledger *ledger, struct batch *b, int64_t now_ms)
 	assert(ledger->batch == b && b->touched_count == 0);
 	memset(ledger->touches, 0xff, ledger->touch_capacity * sizeof *ledger->touches);
 
-	for (size_t i = 0; i < b->count; i++)
+	for (size_t i = 0; i < b->count; i++) {
+		if (i + PREFETCH_NEAR < b->count)
+			prefetch_balance(ledger, &b->records[i + PREFETCH_NEAR]);
 		if (b->records[i].outcome == OUTCOME_PENDING)
 			apply_record(ledger, b, &b->records[i]);
+	}
 	for (size_t i = 0; i < b->touched_count; i++)
 		balances_set(ledger->balances, b->touched[i].ref, &b->touched[i].after);
 
-	/* In the order of the primary key: what the database likes best, and no deadlocks. */
-	qsort(b->touched, b->touched_count, sizeof *b->touched, compare_touched);
+	order_touched(b->touched, b->touched_count, ledger->order_scratch, b->order);
 	b->closed_ms = now_ms;
 	assert(b->journal_count + b->dead_letter_count + b->duplicate_count == b->count);
 }

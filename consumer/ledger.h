@@ -14,6 +14,7 @@
 #define CONSUMER_LEDGER_H
 
 #include "batch.h"
+#include "order.h"
 
 struct ledger_config {
 	size_t batch_events; /* consumer.batch_max_events */
@@ -30,17 +31,16 @@ struct ledger {
 	const struct batch *batch;           /* the one in the ledger, or NULL */
 	uint32_t *touches; /* while applying: from a balance to its place in touched[] */
 	size_t touch_capacity;
+	struct order_item *order_scratch;
 };
 
 /* A balance as the database has it. */
 struct balance_row {
 	struct balance_key key;
 	struct balance balance;
-	bool found; /* no row: an empty balance, version 0, last_offset -1 */
+	int64_t updated_ms; /* of the row that was found */
+	bool found;         /* no row: an empty balance, version 0, last_offset -1 */
 };
-
-/* In the order of the primary key of account_balances. */
-int balance_key_compare(const struct balance_key *a, const struct balance_key *b);
 
 /* Takes memory from budget: ledger_bytes_min at once, more for balances as they come. */
 void ledger_init(struct ledger *ledger, struct budget *budget, const struct ledger_config *config);

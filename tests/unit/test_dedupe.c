@@ -137,6 +137,41 @@ static void test_forget_newest(void **state)
 	dedupe_destroy(dedupe);
 }
 
+/* Room for many at once: the oldest go, at every fill and capacity, and nobody else. */
+static void test_reserve(void **state)
+{
+	static const size_t capacities[] = {1, 2, 3, 63, 64, 65, 100, 1000};
+
+	for (size_t c = 0; c < sizeof capacities / sizeof capacities[0]; c++) {
+		size_t capacity = capacities[c];
+		struct dedupe *dedupe = dedupe_create(capacity);
+		uint64_t next = 0;
+
+		for (size_t round = 0; round < 300; round++) {
+			size_t batch = round * 7 % (capacity + 1);
+			size_t kept;
+
+			dedupe_reserve(dedupe, batch);
+			kept = dedupe_count(dedupe);
+			assert_true(kept + batch <= capacity);
+			assert_true(kept + batch == capacity || kept == next);
+			for (uint64_t k = next > 2 * capacity ? next - 2 * capacity : 0; k < next;
+				k++) {
+				struct dedupe_id id = numbered(k);
+
+				assert_int_equal(dedupe_check(dedupe, &id),
+					k + kept >= next ? DEDUPE_SAME : DEDUPE_NEW);
+			}
+			for (size_t i = 0; i < batch; i++) {
+				struct dedupe_id id = numbered(next++);
+
+				dedupe_remember(dedupe, &id);
+			}
+		}
+		dedupe_destroy(dedupe);
+	}
+}
+
 static void test_bytes_an_id(void **state)
 {
 	assert_true(dedupe_bytes(1000000) <= DEDUPE_BYTES_MAX * (size_t)1000000);
@@ -150,6 +185,7 @@ int main(void)
 		cmocka_unit_test(test_key_matters),
 		cmocka_unit_test(test_window_slides),
 		cmocka_unit_test(test_forget_newest),
+		cmocka_unit_test(test_reserve),
 		cmocka_unit_test(test_bytes_an_id),
 	};
 

@@ -184,13 +184,15 @@ static void test_text_of_a_row(void **state)
 static void test_longest_rows(void **state)
 {
 	struct record record = journal_record(INT64_MAX, "");
+	uint32_t order[] = {0};
 	struct touched touched = {.key = {INT64_MAX, currency_pack("ABCDEFGHI9", 10)},
 		.after = {DECIMAL_MAX, DECIMAL_MAX, INT64_MAX, INT64_MAX}};
 	struct batch b = {.records = &record,
 		.count = 1,
 		.journal_count = 1,
 		.touched = &touched,
-		.touched_count = 1};
+		.touched_count = 1,
+		.order = order};
 	struct flush_request request = {.partition = INT32_MAX, .batch = &b};
 	struct text text;
 
@@ -219,15 +221,18 @@ static void test_balances(void **state)
 		"999999999999999999.999999999999999999", "5", "9223372036854775807", "7", "13",
 		"2026-01-01 00:00:00.123"};
 	struct touched touched[] = {
-		{.key = {1, currency_pack("BTC", 3)},
-			.before = {1, 1, 1, 1},
-			.after = {amount_of("0.00000001"), 0, 0, 12}},
 		{.key = {INT64_MAX, currency_pack("USDT", 4)},
 			.before = {2, 2, 2, 2},
 			.after = {DECIMAL_MAX, amount_of("5"), INT64_MAX, 13}},
+		{.key = {1, currency_pack("BTC", 3)},
+			.before = {1, 1, 1, 1},
+			.after = {amount_of("0.00000001"), 0, 0, 12}},
 	};
-	struct batch b = {
-		.touched = touched, .touched_count = 2, .closed_ms = INT64_C(1767225600123)};
+	uint32_t order[] = {1, 0};
+	struct batch b = {.touched = touched,
+		.touched_count = 2,
+		.order = order,
+		.closed_ms = INT64_C(1767225600123)};
 	struct rows rows = read_rows(&b, STORE_BALANCES, ENCODE_BALANCES_COLUMNS);
 
 	assert_fields(&rows, 0, first);

@@ -198,7 +198,7 @@ static void test_touched_sorted(void **state)
 	decide(w);
 	assert_int_equal(b->touched_count, 16);
 	for (size_t i = 0; i < b->touched_count; i++) {
-		assert_int_equal(b->touched[i].key.account_id, i + 1);
+		assert_int_equal(b->touched[b->order[i]].key.account_id, i + 1);
 		assert_int_equal(b->touched[i].after.version, EVENTS / 16);
 	}
 }
