@@ -63,6 +63,7 @@ struct balances {
 	size_t index_capacity;
 
 	struct currencies currencies;
+	bool complete;
 	size_t reserved_bytes; /* taken from the budget at creation: entries_min always fit */
 	size_t used_bytes;
 };
@@ -280,6 +281,7 @@ static uint32_t evict(struct balances *balances)
 			continue;
 		}
 		index_remove(balances, number);
+		balances->complete = false;
 		return number;
 	}
 	assert(!"more balances are pinned than entries_min");
@@ -344,6 +346,17 @@ void balances_clear(struct balances *balances)
 		.reserved_bytes = balances->reserved_bytes,
 	};
 	tables_init(balances);
+}
+
+void balances_begin_complete(struct balances *balances)
+{
+	assert(balances->count == 0);
+	balances->complete = true;
+}
+
+bool balances_complete(const struct balances *balances)
+{
+	return balances->complete;
 }
 
 void balances_prefetch(const struct balances *balances, struct balance_key key)

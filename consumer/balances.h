@@ -49,6 +49,13 @@ void balances_destroy(struct balances *balances);
 /* Forgets every entry. */
 void balances_clear(struct balances *balances);
 
+/*
+ * A new ledger has no balances yet, so all that there are come to be here: what is not in memory is
+ * nowhere, until an entry is evicted or all are forgotten.
+ */
+void balances_begin_complete(struct balances *balances);
+bool balances_complete(const struct balances *balances);
+
 /* Bring what a find of this key will touch into the cache: first the index; a few finds later, what
  * the index leads to.  Then what is behind a reference. */
 void balances_prefetch(const struct balances *balances, struct balance_key key);

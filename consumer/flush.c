@@ -159,6 +159,26 @@ static int64_t unexpected_counts(
 	return roll_back(f, FLUSH_HALTED);
 }
 
+/* Balances that the database has a row for, as far as the ledger knows. */
+static int64_t known_rows(const struct batch *b)
+{
+	int64_t known = 0;
+
+	for (size_t i = 0; i < b->touched_count; i++)
+		known += b->touched[i].before.last_offset >= 0;
+	return known;
+}
+
+static int64_t unknown_rows(struct flush *f, const struct store_counts *counts)
+{
+	error_set(&f->error, -1,
+		"account_balances: %" PRId64 " rows would be replaced, but this partition knows of "
+		"%" PRId64 " only: look for who else writes to the database, and run `ledgerd "
+		"verify`",
+		counts->deleted, known_rows(f->request.batch));
+	return roll_back(f, FLUSH_HALTED);
+}
+
 static enum store_result load(struct flush *f, enum store_table table, struct store_counts *counts)
 {
 	*counts = (struct store_counts){0};
@@ -184,7 +204,7 @@ static int64_t step_journal(struct flush *f)
 	return next(f, FLUSH_BALANCES);
 }
 
-/* Absolute values: a row that was there is replaced. */
+/* Absolute values: a row that was there is replaced.  But not one that nobody here knows of. */
 static int64_t step_balances(struct flush *f)
 {
 	size_t sent = f->request.batch->touched_count;
@@ -198,6 +218,8 @@ static int64_t step_balances(struct flush *f)
 		return failed(f, result);
 	if (counts.warnings != 0 || counts.skipped != 0 || counts.records != (int64_t)sent)
 		return unexpected_counts(f, "account_balances", sent, &counts);
+	if (counts.deleted > known_rows(f->request.batch))
+		return unknown_rows(f, &counts);
 	return next(f, FLUSH_DEAD_LETTERS);
 }
 

@@ -87,6 +87,8 @@ static int64_t recover_state(struct partition *p)
 	atomic_store(&p->in_flight_offset, row.next_offset);
 	p->redis_offset = row.redis_offset;
 	batch_reset(p->prepared, row.next_offset);
+	if (row.next_offset == 0)
+		balances_begin_complete(p->ledger.balances);
 	gauge_set(&p->edges.metrics->next_offset, row.next_offset);
 	return next(p, RECOVER_LAYOUT);
 }

@@ -303,6 +303,17 @@ static void count_journal(
 	}
 }
 
+static void count_balances(
+	struct store_memory *m, const struct flush_request *request, struct store_counts *counts)
+{
+	const struct batch *b = request->batch;
+
+	counts->records = counts->affected = (int64_t)b->touched_count;
+	for (size_t i = 0; i < b->touched_count; i++)
+		counts->deleted += memory_database_balance(m->db, b->touched[i].key) != NULL;
+	counts->affected += counts->deleted;
+}
+
 static enum store_result store_load(struct store *s, const struct flush_request *request,
 	enum store_table table, struct store_counts *ret_counts, struct error *err)
 {
@@ -313,10 +324,11 @@ static enum store_result store_load(struct store *s, const struct flush_request 
 		assert(m->moved && m->staged == request);
 		if (table == STORE_JOURNAL)
 			count_journal(m, request, ret_counts);
+		else if (table == STORE_BALANCES)
+			count_balances(m, request, ret_counts);
 		else
 			ret_counts->records = ret_counts->affected =
-				(int64_t)(table == STORE_BALANCES ? request->batch->touched_count
-								  : request->batch->dead_letter_count);
+				(int64_t)request->batch->dead_letter_count;
 		m->loaded[table] = true;
 	});
 }

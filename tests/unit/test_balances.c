@@ -138,6 +138,31 @@ static void test_eviction(void **state)
 	assert_int_equal(budget_used(&budget), 0);
 }
 
+/* What is not in memory is nowhere, until something was evicted or forgotten. */
+static void test_complete(void **state)
+{
+	struct budget budget;
+	struct balances *balances;
+
+	budget_init(&budget, balances_bytes_min(100));
+	balances = balances_create(&budget, 100, SEED);
+	assert_false(balances_complete(balances));
+	balances_begin_complete(balances);
+	add(balances, 1);
+	assert_true(balances_complete(balances));
+	for (int64_t account = 2; balances_find(balances, key_of(1)) != BALANCE_NONE; account++) {
+		assert_true(balances_complete(balances));
+		add(balances, account);
+	}
+	assert_false(balances_complete(balances));
+
+	balances_clear(balances);
+	balances_begin_complete(balances);
+	balances_clear(balances);
+	assert_false(balances_complete(balances));
+	balances_destroy(balances);
+}
+
 /* entries_min always fit, even when others have taken the whole budget. */
 static void test_least_is_promised(void **state)
 {
@@ -216,6 +241,7 @@ int main(void)
 		cmocka_unit_test(test_currencies_are_apart),
 		cmocka_unit_test(test_bytes_a_balance),
 		cmocka_unit_test(test_eviction),
+		cmocka_unit_test(test_complete),
 		cmocka_unit_test(test_least_is_promised),
 		cmocka_unit_test(test_against_array),
 		cmocka_unit_test(test_crowded),

@@ -284,6 +284,24 @@ static void test_warnings_halt(void **state)
 	world_finish(&w);
 }
 
+/* A balance that the ledger takes for new is in the database: somebody else's, never overwritten. */
+static void test_unknown_balance_halts(void **state)
+{
+	struct world w;
+	struct store_balance foreign = {.key = {2, fixture_currency("USDT")},
+		.balance = {.available = 5, .version = 1, .last_offset = 3}};
+
+	world_init(&w);
+	w.db.balances = calloc(1, sizeof *w.db.balances);
+	w.db.balances[0] = foreign;
+	w.db.balance_count = w.db.balance_capacity = 1;
+	assert_int_equal(run(&w), FLUSH_HALTED);
+	assert_non_null(strstr(w.flush.error.text, "account_balances"));
+	assert_int_equal(w.db.commits, 0);
+	assert_int_equal(w.db.balances[0].balance.available, 5);
+	world_finish(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -296,6 +314,7 @@ int main(void)
 		cmocka_unit_test(test_locked_row),
 		cmocka_unit_test(test_abandon_at_every_step),
 		cmocka_unit_test(test_warnings_halt),
+		cmocka_unit_test(test_unknown_balance_halts),
 	};
 
 	return cmocka_run_group_tests_name("flush", tests, NULL, NULL);
