@@ -5,6 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define HUGE_BYTES ((size_t)2 << 20)
 
 static _Noreturn void out_of_memory(size_t count, size_t bytes)
 {
@@ -47,4 +51,29 @@ char *xstrdup(const char *text)
 	size_t bytes = strlen(text) + 1;
 
 	return memcpy(xmalloc(bytes), text, bytes);
+}
+
+/* Begins where a huge page may: what was mapped before and behind it goes back. */
+void *xmap(size_t bytes)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	size_t mapped = bytes + page + HUGE_BYTES;
+	char *memory = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t before;
+
+	if (memory == MAP_FAILED)
+		out_of_memory(1, mapped);
+	before = -(uintptr_t)memory % HUGE_BYTES;
+	if (before > 0)
+		munmap(memory, before);
+	memory += before;
+	bytes = (bytes + page - 1) / page * page;
+	munmap(memory + bytes, mapped - before - bytes);
+	madvise(memory, bytes, MADV_HUGEPAGE);
+	return memory;
+}
+
+void xunmap(void *table, size_t bytes)
+{
+	munmap(table, bytes);
 }

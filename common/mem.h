@@ -19,4 +19,12 @@ void *xcalloc(size_t count, size_t bytes) __attribute__((malloc, returns_nonnull
 void *xrealloc(void *memory, size_t bytes) __attribute__((returns_nonnull));
 char *xstrdup(const char *text) __attribute__((malloc, returns_nonnull));
 
+/*
+ * A zeroed table that is read at random, and large: on huge pages where the machine has them, as
+ * walking the page tables costs more than the table's own cache misses.  Memory is used as it is
+ * touched.  Given back with xunmap and the same size.
+ */
+void *xmap(size_t bytes) __attribute__((malloc, returns_nonnull));
+void xunmap(void *table, size_t bytes);
+
 #endif

@@ -184,11 +184,21 @@ static void index_put(struct balances *balances, uint64_t hash, uint32_t number)
 	balances->index[position] = word_of(hash, number);
 }
 
+static void index_alloc(struct balances *balances)
+{
+	balances->index = xmap(balances->index_capacity * sizeof *balances->index);
+}
+
+static void index_free(struct balances *balances)
+{
+	xunmap(balances->index, balances->index_capacity * sizeof *balances->index);
+}
+
 static void index_grow(struct balances *balances)
 {
-	free(balances->index);
+	index_free(balances);
 	balances->index_capacity += balances->index_capacity / 2;
-	balances->index = xcalloc(balances->index_capacity, sizeof *balances->index);
+	index_alloc(balances);
 	for (uint32_t number = 0; number < balances->count; number++)
 		index_put(balances, entry_hash(balances, entry_at(balances, number)), number);
 }
@@ -293,7 +303,7 @@ static uint32_t evict(struct balances *balances)
 static void tables_init(struct balances *balances)
 {
 	balances->index_capacity = INDEX_CAPACITY_MIN;
-	balances->index = xcalloc(balances->index_capacity, sizeof *balances->index);
+	index_alloc(balances);
 	balances->used_bytes = INDEX_CAPACITY_MIN * sizeof *balances->index;
 	currencies_init(&balances->currencies);
 }
@@ -303,7 +313,7 @@ static void tables_finish(struct balances *balances)
 	for (size_t i = 0; i < balances->chunk_count; i++)
 		free(balances->chunks[i]);
 	free(balances->chunks);
-	free(balances->index);
+	index_free(balances);
 	currencies_finish(&balances->currencies);
 	budget_give(balances->budget, over_reserve(balances, balances->used_bytes));
 }

@@ -47,8 +47,8 @@ struct dedupe *dedupe_create(size_t capacity)
 	dedupe->capacity = capacity;
 	dedupe->position_mask = position_mask_of(capacity);
 	dedupe->index_capacity = index_capacity_of(capacity);
-	dedupe->ring = xcalloc(capacity, sizeof *dedupe->ring);
-	dedupe->index = xcalloc(dedupe->index_capacity, sizeof *dedupe->index);
+	dedupe->ring = xmap(capacity * sizeof *dedupe->ring);
+	dedupe->index = xmap(dedupe->index_capacity * sizeof *dedupe->index);
 	return dedupe;
 }
 
@@ -56,8 +56,8 @@ void dedupe_destroy(struct dedupe *dedupe)
 {
 	if (!dedupe)
 		return;
-	free(dedupe->ring);
-	free(dedupe->index);
+	xunmap(dedupe->ring, dedupe->capacity * sizeof *dedupe->ring);
+	xunmap(dedupe->index, dedupe->index_capacity * sizeof *dedupe->index);
 	free(dedupe);
 }
 
