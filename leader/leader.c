@@ -23,7 +23,7 @@
  * doubt (a restart under the same id) is left to expire.
  *
  * Threads: one drives leader_tick and owns everything here but the atomics, through which the
- * others ask (valid_until_ms, stopped, settled) and tell (drained, stopping).
+ * others ask (valid_until_ms, extended_ms, stopped, settled) and tell (drained, stopping).
  *
  * This file logs nothing and does not start threads.
  */
@@ -93,15 +93,15 @@ struct leader {
 	bool prepared;
 	bool announced; /* the database may know us */
 	bool withdrawn;
-	bool look_again;     /* an acquire had no answer since the view was read */
-	int64_t renew_ms;    /* when the next renewal is due */
-	int64_t scan_ms;     /* and the next view */
-	int64_t retry_ms;    /* no call before, after a failure */
-	int64_t extended_ms; /* start of the last renewal or acquire that succeeded */
-	int32_t cursor;      /* where the search for something to acquire goes on */
-	int failures;        /* in a row */
+	bool look_again;  /* an acquire had no answer since the view was read */
+	int64_t renew_ms; /* when the next renewal is due */
+	int64_t scan_ms;  /* and the next view */
+	int64_t retry_ms; /* no call before, after a failure */
+	int32_t cursor;   /* where the search for something to acquire goes on */
+	int failures;     /* in a row */
 	uint64_t random;
 
+	_Atomic int64_t extended_ms; /* start of the last renewal or acquire that succeeded */
 	atomic_bool stopping;
 	atomic_bool stopped;
 	atomic_bool settled;
@@ -203,10 +203,15 @@ static void heed_stop(struct leader *leader, int64_t now_ms)
 }
 
 /* Stopping, and the database cannot be told: what it knows of us expires by itself. */
+static bool in_vain(const struct leader *leader, int64_t now_ms)
+{
+	return atomic_load(&leader->stopping) && leader->failures &&
+	       leader_out_of_reach(leader, now_ms);
+}
+
 static void heed_silence(struct leader *leader, int64_t now_ms)
 {
-	if (!atomic_load(&leader->stopping) || !leader->failures ||
-		now_ms < leader->extended_ms + leader->config.ttl_ms)
+	if (!in_vain(leader, now_ms))
 		return;
 	for (int32_t p = 0; p < leader->config.partitions; p++) {
 		if (leader->leases[p].state == LEASE_RELEASING)
@@ -267,7 +272,7 @@ static int step_renew(struct leader *leader, int64_t now_ms, struct error *err)
 		err);
 	if (result < 0)
 		return result;
-	leader->extended_ms = now_ms;
+	atomic_store(&leader->extended_ms, now_ms);
 	leader->renew_ms = now_ms + config->ttl_ms / 3;
 	for (size_t i = 0; i < count; i++)
 		judge_renewal(leader, &leader->renewals[i], leader->lows[i], now_ms);
@@ -380,7 +385,7 @@ static void own(struct leader *leader, int32_t partition, int64_t epoch, int64_t
 {
 	struct lease *lease = &leader->leases[partition];
 
-	leader->extended_ms = sent_ms;
+	atomic_store(&leader->extended_ms, sent_ms);
 	lease->epoch = epoch;
 	lease->doubt_epoch = NO_DOUBT;
 	lease_set(lease, LEASE_OWNED);
@@ -442,7 +447,7 @@ static int step_withdraw(struct leader *leader, int64_t now_ms, struct error *er
 
 static step_fn *choose_last_step(const struct leader *leader, int64_t now_ms)
 {
-	if (leader->withdrawn)
+	if (leader->withdrawn || in_vain(leader, now_ms))
 		return NULL;
 	if (now_ms >= leader->renew_ms && keeps_any(leader))
 		return step_renew;
@@ -553,8 +558,8 @@ int64_t leader_tick(struct leader *leader, int64_t now_ms, bool *ret_failed, str
 	collect_drained(leader, now_ms);
 	drop_overdue(leader, now_ms);
 	heed_stop(leader, now_ms);
+	heed_silence(leader, now_ms); /* before a step that may take long */
 	*ret_failed = !take_step(leader, now_ms, err);
-	heed_silence(leader, now_ms);
 	atomic_store(&leader->settled, is_settled(leader));
 	atomic_store(&leader->stopped, atomic_load(&leader->stopping) && leader->withdrawn);
 	return next_tick(leader, now_ms);
@@ -580,6 +585,11 @@ void leader_stop(struct leader *leader)
 bool leader_stopped(const struct leader *leader)
 {
 	return atomic_load(&leader->stopped);
+}
+
+bool leader_out_of_reach(const struct leader *leader, int64_t now_ms)
+{
+	return now_ms >= atomic_load(&leader->extended_ms) + leader->config.ttl_ms;
 }
 
 bool leader_settled(const struct leader *leader)
@@ -623,7 +633,7 @@ struct leader *leader_create(const struct leader_config *config, struct lease_st
 	leader->renew_ms = NEVER;
 	leader->scan_ms = NEVER;
 	leader->retry_ms = NEVER;
-	leader->extended_ms = NEVER;
+	atomic_init(&leader->extended_ms, NEVER);
 	leader->random = seed_of(config->consumer_id);
 	return leader;
 }

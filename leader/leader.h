@@ -87,6 +87,12 @@ void leader_stop(struct leader *leader);
  */
 bool leader_stopped(const struct leader *leader);
 
+/*
+ * Nothing was acquired or renewed for a whole TTL: whatever the database knows of us has expired.
+ * A driver that is still waiting for its answer may be interrupted (lease_store.h).  Any thread.
+ */
+bool leader_out_of_reach(const struct leader *leader, int64_t now_ms);
+
 /* What the plan gives us we own, and nothing else, as of the last tick.  For /readyz.  Any thread.
  */
 bool leader_settled(const struct leader *leader);

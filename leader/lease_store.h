@@ -1,10 +1,11 @@
 /*
  * Where leases are kept: leader_locks, leader_members and partition_offsets in the database.
  *
- * The real one is lease_store_mysql.c, the one in memory lease_store_memory.c.  Used by one thread.
- * All times are the server's clock, in microseconds since the epoch; the store is the only one that
- * compares them with "now".  No call retries.  A negative code is a failure after which nothing is
- * known of the statement: the leader then reads the view again before it believes anything.
+ * The real one is lease_store_mysql.c, the one in memory lease_store_memory.c.  Used by one
+ * thread, but for interrupt.  All times are the server's clock, in microseconds since the epoch;
+ * the store is the only one that compares them with "now".  No call retries.  A negative code is a
+ * failure after which nothing is known of the statement: the leader then reads the view again
+ * before it believes anything.
  */
 #ifndef LEADER_LEASE_STORE_H
 #define LEADER_LEASE_STORE_H
@@ -17,6 +18,12 @@
 
 #define LEASE_CONSUMER_ID_MAX 128
 
+/*
+ * How long a request for a partition counts after it was last renewed.  The same for everybody, so
+ * that whoever reads the rows judges alike.
+ */
+#define LEASE_REQUEST_MS 10000
+
 /* A partition's lease and offset. */
 struct lease_row {
 	int32_t partition;
@@ -25,8 +32,7 @@ struct lease_row {
 	int64_t expires_us;
 	bool held;   /* expires_us is in the server's future */
 	bool halted; /* partition_offsets.halted_reason is set: nobody takes it until `resume` */
-	char requested_by[LEASE_CONSUMER_ID_MAX +
-			  1]; /* a replay that waits for the partition; "" */
+	char requested_by[LEASE_CONSUMER_ID_MAX + 1]; /* whose request counts now; "" */
 };
 
 /* An instance that is alive: it announced itself within the TTL. */
@@ -55,6 +61,17 @@ struct lease_renewal {
 	int64_t ret_next_offset; /* partition_offsets.next_offset, as it is committed */
 };
 
+/* A request for a partition, beside its lease (lease_borrow.h). */
+struct lease_request {
+	int32_t partition;
+	int64_t epoch; /* of the lease that is renewed with it; 0: it is not ours yet */
+	char ret_requested_by[LEASE_CONSUMER_ID_MAX + 1]; /* whose request counts now */
+	char ret_consumer_id[LEASE_CONSUMER_ID_MAX + 1];  /* the lease as it is now */
+	int64_t ret_epoch;
+	bool ret_held;
+	int64_t ret_next_offset; /* partition_offsets.next_offset, as it is committed */
+};
+
 struct lease_store;
 
 struct lease_store_ops {
@@ -72,18 +89,32 @@ struct lease_store_ops {
 		const int32_t *partitions, size_t partition_count, int64_t ttl_ms,
 		struct lease_renewal *renewals, size_t count, struct error *err);
 	/*
-	 * Takes a partition whose lease has expired by the server's clock and that is not halted.
-	 * The new epoch is the greater of the old one + 1 and the server's clock in microseconds,
-	 * written to leader_locks and partition_offsets in one transaction.  *ret_epoch is 0 if
-	 * somebody else holds it.  -EAGAIN when a row is locked (a stopped owner inside its
-	 * transaction).
+	 * Takes a partition whose lease has expired by the server's clock, that is not halted, and
+	 * that nobody else requests.  Who requests it may take a halted one as well.  The new epoch
+	 * is the greater of the old one + 1 and the server's clock in microseconds, written to
+	 * leader_locks and partition_offsets in one transaction.  *ret_epoch is 0 if somebody else
+	 * holds it.  -EAGAIN when a row is locked (a stopped owner inside its transaction).
 	 */
 	int (*acquire)(struct lease_store *s, const char *consumer_id, int32_t partition,
 		int64_t ttl_ms, int64_t *ret_epoch, struct error *err);
 	/* Expires a lease at once, if this epoch still holds it. */
 	int (*release)(struct lease_store *s, int32_t partition, int64_t epoch, struct error *err);
+	/*
+	 * In one transaction: writes or renews who's request, unless somebody else's counts, and
+	 * renews the lease for ttl_ms if request->epoch still holds it.  It waits for whoever is
+	 * changing the row, so what it returns is settled: no earlier call of ours whose answer was
+	 * lost takes effect later.  -ENOENT: there is no such partition.
+	 */
+	int (*request)(struct lease_store *s, const char *who, int64_t ttl_ms,
+		struct lease_request *request, struct error *err);
+	/* Withdraws who's request, and expires the lease at once if it is in this name. */
+	int (*unrequest)(
+		struct lease_store *s, const char *who, int32_t partition, struct error *err);
 	/* This instance is no longer a member. */
 	int (*withdraw)(struct lease_store *s, const char *consumer_id, struct error *err);
+	/* From another thread, for good: the call that waits for the server and every later one
+	 * fails. */
+	void (*interrupt)(struct lease_store *s);
 	void (*destroy)(struct lease_store *s);
 };
 

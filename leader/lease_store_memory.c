@@ -243,10 +243,19 @@ static int memory_renew(struct lease_store *store, const char *consumer_id, cons
 	return leave(s, 0, err);
 }
 
-static bool can_be_taken(const struct lease_db *db, int32_t partition)
+static bool request_counts(const struct lease_db *db, const struct lease_db_row *row)
 {
-	return db->rows[partition].expires_us <= db->now_us(db->context) &&
-	       !db->offsets[partition].halted;
+	return row->requested_by[0] && row->requested_until_us > db->now_us(db->context);
+}
+
+static bool can_be_taken(const struct lease_db *db, const char *consumer_id, int32_t partition)
+{
+	const struct lease_db_row *row = &db->rows[partition];
+	bool ours = strcmp(row->requested_by, consumer_id) == 0;
+
+	if (row->expires_us > db->now_us(db->context))
+		return false;
+	return ours || (!request_counts(db, row) && !db->offsets[partition].halted);
 }
 
 static int64_t take(struct lease_db *db, const char *consumer_id, int32_t partition, int64_t ttl_ms)
@@ -271,10 +280,10 @@ static int memory_acquire(struct lease_store *store, const char *consumer_id, in
 
 	if (result < 0)
 		return result;
-	if (can_be_taken(s->db, partition) && offset->locked_by)
+	if (can_be_taken(s->db, consumer_id, partition) && offset->locked_by)
 		wait_a_while(s, true);
 	*ret_epoch = 0;
-	if (!can_be_taken(s->db, partition))
+	if (!can_be_taken(s->db, consumer_id, partition))
 		return leave(s, 0, err);
 	if (offset->locked_by)
 		return error_set(err, -EAGAIN, "partition %d: its row is locked", (int)partition);
@@ -282,8 +291,50 @@ static int memory_acquire(struct lease_store *store, const char *consumer_id, in
 	return leave(s, 0, err);
 }
 
-static int memory_release(
-	struct lease_store *store, int32_t partition, int64_t epoch, struct error *err)
+static void read_request(const struct lease_db *db, struct lease_request *request)
+{
+	const struct lease_db_row *row = &db->rows[request->partition];
+
+	copy_id(request->ret_requested_by, row->requested_by);
+	copy_id(request->ret_consumer_id, row->consumer_id);
+	request->ret_epoch = row->epoch;
+	request->ret_held = row->expires_us > db->now_us(db->context);
+	request->ret_next_offset = db->offsets[request->partition].next_offset;
+}
+
+static int memory_request(struct lease_store *store, const char *who, int64_t ttl_ms,
+	struct lease_request *request, struct error *err)
+{
+	struct lease_store_memory *s = (struct lease_store_memory *)store;
+	struct lease_db_row *row = &s->db->rows[request->partition];
+	int result = enter(s, err);
+	int64_t now_us;
+
+	if (result < 0)
+		return result;
+	if (request->partition >= s->db->row_count)
+		return error_set(err, -ENOENT, "there is no partition %d", (int)request->partition);
+	now_us = s->db->now_us(s->db->context);
+	if (request->epoch && row->epoch == request->epoch)
+		row->expires_us = now_us + ttl_ms * 1000;
+	if (!request_counts(s->db, row))
+		copy_id(row->requested_by, who);
+	if (strcmp(row->requested_by, who) == 0)
+		row->requested_until_us = now_us + LEASE_REQUEST_MS * INT64_C(1000);
+	read_request(s->db, request);
+	return leave(s, 0, err);
+}
+
+static void expire(struct lease_db *db, int32_t partition)
+{
+	struct lease_db_row *row = &db->rows[partition];
+
+	if (row->expires_us > db->now_us(db->context))
+		row->expires_us = db->now_us(db->context);
+}
+
+static int memory_unrequest(
+	struct lease_store *store, const char *who, int32_t partition, struct error *err)
 {
 	struct lease_store_memory *s = (struct lease_store_memory *)store;
 	struct lease_db_row *row = &s->db->rows[partition];
@@ -291,8 +342,25 @@ static int memory_release(
 
 	if (result < 0)
 		return result;
-	if (row->epoch == epoch && row->expires_us > s->db->now_us(s->db->context))
-		row->expires_us = s->db->now_us(s->db->context);
+	if (strcmp(row->consumer_id, who) == 0)
+		expire(s->db, partition);
+	if (strcmp(row->requested_by, who) == 0) {
+		row->requested_by[0] = '\0';
+		row->requested_until_us = 0;
+	}
+	return leave(s, 0, err);
+}
+
+static int memory_release(
+	struct lease_store *store, int32_t partition, int64_t epoch, struct error *err)
+{
+	struct lease_store_memory *s = (struct lease_store_memory *)store;
+	int result = enter(s, err);
+
+	if (result < 0)
+		return result;
+	if (s->db->rows[partition].epoch == epoch)
+		expire(s->db, partition);
 	return leave(s, 0, err);
 }
 
@@ -307,6 +375,11 @@ static int memory_withdraw(struct lease_store *store, const char *consumer_id, s
 	return leave(s, 0, err);
 }
 
+static void memory_interrupt(struct lease_store *store)
+{
+	((struct lease_store_memory *)store)->unreachable = true;
+}
+
 static void memory_destroy(struct lease_store *store)
 {
 	free(store);
@@ -318,7 +391,10 @@ static const struct lease_store_ops memory_ops = {
 	.renew = memory_renew,
 	.acquire = memory_acquire,
 	.release = memory_release,
+	.request = memory_request,
+	.unrequest = memory_unrequest,
 	.withdraw = memory_withdraw,
+	.interrupt = memory_interrupt,
 	.destroy = memory_destroy,
 };
 

@@ -22,6 +22,12 @@
 #define SINCE_EPOCH(time) "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', " time ")"
 #define NOW               "UTC_TIMESTAMP(6)"
 
+/* Whether the request in the row still counts; takes REQUEST_US. */
+#define REQUEST_COUNTS                                                                             \
+	"COALESCE(requested_by IS NOT NULL "                                                       \
+	"AND requested_at > " NOW " - INTERVAL ? MICROSECOND, FALSE)"
+#define REQUEST_US SQL_INT(LEASE_REQUEST_MS *INT64_C(1000))
+
 struct lease_store_mysql {
 	struct lease_store store;
 	struct db *db;
@@ -123,12 +129,10 @@ static enum db_result read_rows(struct db *db, struct lease_view *view, struct e
 		"SELECT l.id, l.consumer_id, l.epoch, " SINCE_EPOCH(
 			"l.expires_at") ", "
 					"l.expires_at > " NOW ", o.halted_reason IS NOT NULL, "
-					"IF(l.requested_at > " NOW
-					" - INTERVAL ? MICROSECOND, l.requested_by, NULL) "
-					"FROM leader_locks l LEFT JOIN partition_offsets o ON "
-					"o.kafka_partition = l.id "
+					"IF(" REQUEST_COUNTS ", requested_by, NULL) "
+					"FROM leader_locks l LEFT JOIN partition_offsets o ON o.kafka_partition = l.id "
 					"ORDER BY l.id",
-		SQL_INT(LEASE_REQUEST_MS * INT64_C(1000)));
+		REQUEST_US);
 
 	if (result != DB_OK)
 		return result;
@@ -304,7 +308,7 @@ static int lease_renew(struct lease_store *s, const char *consumer_id, const boo
 
 /* Taking and giving up ------------------------------------------------------------------------ */
 
-/* *ret_epoch is 0 if the lease is held. */
+/* *ret_epoch is 0 if the lease is held, or the partition somebody else's who requests it. */
 static enum db_result take_lock(struct db *db, const char *purpose, const char *consumer_id,
 	int32_t partition, int64_t ttl_ms, int64_t *ret_epoch, struct error *err)
 {
@@ -313,21 +317,24 @@ static enum db_result take_lock(struct db *db, const char *purpose, const char *
 		"epoch = LAST_INSERT_ID(GREATEST(epoch + 1, " SINCE_EPOCH(
 			NOW) ")), "
 			     "acquired_at = " NOW ", expires_at = " NOW " + INTERVAL ? MICROSECOND "
-			     "WHERE id = ? AND (expires_at IS NULL OR expires_at <= " NOW ")",
-		SQL_TEXT(consumer_id), SQL_INT(ttl_ms * 1000), SQL_INT(partition));
+			     "WHERE id = ? AND (expires_at IS NULL OR expires_at <= " NOW ") "
+			     "AND (requested_by = ? OR NOT " REQUEST_COUNTS ")",
+		SQL_TEXT(consumer_id), SQL_INT(ttl_ms * 1000), SQL_INT(partition),
+		SQL_TEXT(consumer_id), REQUEST_US);
 
 	*ret_epoch = result == DB_OK && db_affected(db) == 1 ? db_insert_id(db) : 0;
 	return result;
 }
 
-/* *epoch becomes 0 if the partition is halted. */
-static enum db_result take_offset(
-	struct db *db, const char *purpose, int32_t partition, int64_t *epoch, struct error *err)
+/* *epoch becomes 0 if the partition is halted and was not asked for by name. */
+static enum db_result take_offset(struct db *db, const char *purpose, const char *consumer_id,
+	int32_t partition, int64_t *epoch, struct error *err)
 {
 	enum db_result result = db_exec(db, purpose, err,
-		"UPDATE partition_offsets SET epoch = ? "
-		"WHERE kafka_partition = ? AND halted_reason IS NULL",
-		SQL_INT(*epoch), SQL_INT(partition));
+		"UPDATE partition_offsets SET epoch = ? WHERE kafka_partition = ? "
+		"AND (halted_reason IS NULL OR EXISTS "
+		"(SELECT 1 FROM leader_locks WHERE id = ? AND requested_by = ?))",
+		SQL_INT(*epoch), SQL_INT(partition), SQL_INT(partition), SQL_TEXT(consumer_id));
 
 	if (result == DB_OK && db_affected(db) != 1)
 		*epoch = 0;
@@ -348,7 +355,7 @@ static int lease_acquire(struct lease_store *s, const char *consumer_id, int32_t
 	if (result == DB_OK)
 		result = take_lock(db, purpose, consumer_id, partition, ttl_ms, &epoch, err);
 	if (result == DB_OK && epoch)
-		result = take_offset(db, purpose, partition, &epoch, err);
+		result = take_offset(db, purpose, consumer_id, partition, &epoch, err);
 	if (result == DB_OK && !epoch) {
 		db_rollback(db);
 		return 0;
@@ -374,6 +381,91 @@ static int lease_release(struct lease_store *s, int32_t partition, int64_t epoch
 	return result == DB_OK ? 0 : give_up(db, result);
 }
 
+/* Asking for a partition ---------------------------------------------------------------------- */
+
+/*
+ * Assignments are made from left to right, and each sees the ones before it.  The row always
+ * matches, so the statement waits for whoever has it locked.
+ */
+static enum db_result write_request(struct db *db, const char *purpose, const char *who,
+	int64_t ttl_ms, const struct lease_request *request, struct error *err)
+{
+	int64_t epoch = request->epoch ? request->epoch : -1; /* which no row has */
+
+	return db_exec(db, purpose, err,
+		"UPDATE leader_locks SET "
+		"expires_at = IF(epoch = ?, " NOW " + INTERVAL ? MICROSECOND, expires_at), "
+		"requested_by = IF(" REQUEST_COUNTS ", requested_by, ?), "
+		"requested_at = IF(requested_by = ?, " NOW ", requested_at) WHERE id = ?",
+		SQL_INT(epoch), SQL_INT(ttl_ms * 1000), REQUEST_US, SQL_TEXT(who), SQL_TEXT(who),
+		SQL_INT(request->partition));
+}
+
+static enum db_result read_request(struct db *db, const char *purpose,
+	struct lease_request *request, bool *ret_found, struct error *err)
+{
+	enum db_result result = db_query(db, purpose, err,
+		"SELECT requested_by, consumer_id, l.epoch, expires_at > " NOW ", next_offset "
+		"FROM leader_locks l JOIN partition_offsets o ON o.kafka_partition = l.id "
+		"WHERE id = ?",
+		SQL_INT(request->partition));
+
+	if (result != DB_OK)
+		return result;
+	*ret_found = db_next(db);
+	if (*ret_found) {
+		db_copy(db, 0, request->ret_requested_by, sizeof(request->ret_requested_by));
+		db_copy(db, 1, request->ret_consumer_id, sizeof(request->ret_consumer_id));
+		request->ret_epoch = db_int(db, 2);
+		request->ret_held = db_int(db, 3) != 0;
+		request->ret_next_offset = db_int(db, 4);
+	}
+	return db_end(db, err);
+}
+
+static int lease_request(struct lease_store *s, const char *who, int64_t ttl_ms,
+	struct lease_request *request, struct error *err)
+{
+	const char *purpose = DB_PURPOSE("asking for partition %d", (int)request->partition);
+	struct db *db = db_of(s);
+	enum db_result result = db_ensure(db, err);
+	bool found = false;
+
+	if (result == DB_OK)
+		result = db_begin(db, purpose, err);
+	if (result == DB_OK)
+		result = write_request(db, purpose, who, ttl_ms, request, err);
+	if (result == DB_OK)
+		result = read_request(db, purpose, request, &found, err);
+	if (result == DB_OK)
+		result = db_commit(db, purpose, err);
+	if (result != DB_OK)
+		return give_up(db, result);
+	if (found)
+		return 0;
+	return error_set(err, -ENOENT,
+		"there is no partition %d: leader_locks has no row for it, which `ledgerd run` "
+		"makes",
+		(int)request->partition);
+}
+
+static int lease_unrequest(
+	struct lease_store *s, const char *who, int32_t partition, struct error *err)
+{
+	struct db *db = db_of(s);
+	enum db_result result = db_ensure(db, err);
+
+	if (result == DB_OK)
+		result = db_exec(db, DB_PURPOSE("giving partition %d back", (int)partition), err,
+			"UPDATE leader_locks SET "
+			"expires_at = IF(consumer_id = ? AND expires_at > " NOW ", " NOW
+			", expires_at), "
+			"requested_at = IF(requested_by = ?, NULL, requested_at), "
+			"requested_by = IF(requested_by = ?, NULL, requested_by) WHERE id = ?",
+			SQL_TEXT(who), SQL_TEXT(who), SQL_TEXT(who), SQL_INT(partition));
+	return result == DB_OK ? 0 : give_up(db, result);
+}
+
 static int lease_withdraw(struct lease_store *s, const char *consumer_id, struct error *err)
 {
 	struct db *db = db_of(s);
@@ -383,6 +475,11 @@ static int lease_withdraw(struct lease_store *s, const char *consumer_id, struct
 		result = db_exec(db, "withdrawing from leader_members", err,
 			"DELETE FROM leader_members WHERE consumer_id = ?", SQL_TEXT(consumer_id));
 	return result == DB_OK ? 0 : give_up(db, result);
+}
+
+static void lease_interrupt(struct lease_store *s)
+{
+	db_interrupt(db_of(s));
 }
 
 static void lease_destroy(struct lease_store *s)
@@ -397,7 +494,10 @@ static const struct lease_store_ops lease_ops = {
 	.renew = lease_renew,
 	.acquire = lease_acquire,
 	.release = lease_release,
+	.request = lease_request,
+	.unrequest = lease_unrequest,
 	.withdraw = lease_withdraw,
+	.interrupt = lease_interrupt,
 	.destroy = lease_destroy,
 };
 
@@ -414,8 +514,6 @@ struct lease_store *lease_store_mysql_create(const struct db_options *options, i
 	own.io_timeout_ms = own.idle_timeout_ms;
 	if (own.io_timeout_ms < 2 * own.lock_timeout_ms)
 		own.io_timeout_ms = 2 * own.lock_timeout_ms;
-	if (own.connect_timeout_ms > own.idle_timeout_ms)
-		own.connect_timeout_ms = own.idle_timeout_ms;
 	s->store.ops = &lease_ops;
 	s->db = db_create(&own);
 	return &s->store;

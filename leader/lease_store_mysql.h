@@ -11,10 +11,6 @@
 #include "db.h"
 #include "lease_store.h"
 
-/* How long a replay's request for a partition counts after requested_at, which the replay renews.
- */
-#define LEASE_REQUEST_MS 60000
-
 /* Where the server is; the timeouts are set for the TTL.  Does not connect. */
 struct lease_store *lease_store_mysql_create(const struct db_options *options, int64_t ttl_ms);
 

@@ -323,17 +323,81 @@ static void test_members_announce_and_withdraw(void **state)
 	assert_string_equal(w->view.members[0].consumer_id, "nothing");
 }
 
-static void test_requests_count_for_a_while(void **state)
+static struct lease_request ask(
+	struct world *w, struct lease_store *s, const char *who, int32_t partition, int64_t epoch)
+{
+	struct lease_request request = {.partition = partition, .epoch = epoch};
+
+	assert_ok(s->ops->request(s, who, TTL_MS, &request, &w->err), w->err);
+	return request;
+}
+
+static void test_a_requested_partition_is_taken_by_who_asked(void **state)
 {
 	struct world *w = *state;
+	struct lease_request request;
+	int64_t epoch;
 
-	assert_string_equal(row_of(w, 1)->requested_by, "");
-	mysql_env_run(w->env, "UPDATE leader_locks SET requested_by = 'replay-1', "
-			      "requested_at = UTC_TIMESTAMP(6) WHERE id = 1");
+	mysql_env_run(
+		w->env, "UPDATE partition_offsets SET next_offset = 9 WHERE kafka_partition = 1");
+	request = ask(w, w->b, "replay-1", 1, 0);
+	assert_string_equal(request.ret_requested_by, "replay-1");
+	assert_false(request.ret_held);
+	assert_int_equal(request.ret_next_offset, 9);
 	assert_string_equal(row_of(w, 1)->requested_by, "replay-1");
-	mysql_env_run(w->env, "UPDATE leader_locks SET "
-			      "requested_at = UTC_TIMESTAMP(6) - INTERVAL 61 SECOND");
+	assert_string_equal(row_of(w, 0)->requested_by, "");
+	assert_string_equal(ask(w, w->a, "replay-2", 1, 0).ret_requested_by, "replay-1");
+	assert_int_equal(acquire(w, w->a, "a", 1), 0);
+	assert_int_equal(acquire(w, w->a, "replay-2", 1), 0);
+	mysql_env_run(w->env,
+		"UPDATE partition_offsets SET halted_reason = 'x' WHERE kafka_partition = 1");
+	epoch = acquire(w, w->b, "replay-1", 1);
+	assert_true(epoch > 0);
+	assert_int_equal(mysql_env_int(w->env,
+				 "SELECT epoch FROM partition_offsets WHERE kafka_partition = 1"),
+		epoch);
+	mysql_env_sleep_ms(TTL_MS * 3 / 4);
+	request = ask(w, w->b, "replay-1", 1, epoch);
+	assert_int_equal(request.ret_epoch, epoch);
+	assert_string_equal(request.ret_consumer_id, "replay-1");
+	mysql_env_sleep_ms(TTL_MS / 2);
+	assert_true(row_of(w, 1)->held);
+	assert_ok(w->a->ops->unrequest(w->a, "replay-2", 1, &w->err), w->err);
+	assert_true(row_of(w, 1)->held);
+	assert_string_equal(row_of(w, 1)->requested_by, "replay-1");
+	assert_ok(w->b->ops->unrequest(w->b, "replay-1", 1, &w->err), w->err);
+	assert_false(row_of(w, 1)->held);
 	assert_string_equal(row_of(w, 1)->requested_by, "");
+	assert_int_equal(acquire(w, w->a, "a", 1), 0); /* it is halted still */
+	mysql_env_run(w->env, "UPDATE partition_offsets SET halted_reason = NULL");
+	assert_true(acquire(w, w->a, "a", 1) > epoch);
+}
+
+static void test_a_request_that_is_not_renewed_lapses(void **state)
+{
+	struct world *w = *state;
+	struct lease_request request = {.partition = PARTITIONS};
+	int64_t epoch;
+
+	ask(w, w->a, "replay-1", 1, 0);
+	mysql_env_run(w->env, "UPDATE leader_locks SET "
+			      "requested_at = UTC_TIMESTAMP(6) - INTERVAL 11 SECOND");
+	assert_string_equal(row_of(w, 1)->requested_by, "");
+	epoch = acquire(w, w->a, "a", 1);
+	assert_true(epoch > 0);
+	/* It asks, and takes nothing: not even with the epoch 0, which rows begin with. */
+	request = ask(w, w->b, "replay-2", 1, 0);
+	assert_string_equal(request.ret_requested_by, "replay-2");
+	assert_string_equal(request.ret_consumer_id, "a");
+	assert_true(request.ret_held);
+	assert_int_equal(request.ret_epoch, epoch);
+	assert_false(ask(w, w->b, "replay-3", 0, 0).ret_held);
+	request.partition = PARTITIONS;
+	assert_int_equal(w->b->ops->request(w->b, "replay-4", TTL_MS, &request, &w->err), -ENOENT);
+	/* A hand that wrote a name without a time blocks nobody. */
+	mysql_env_run(w->env,
+		"UPDATE leader_locks SET requested_by = 'somebody', requested_at = NULL WHERE id = 2");
+	assert_true(acquire(w, w->a, "a", 2) > 0);
 }
 
 /* The clock is UTC, whatever the server's zone is. */
@@ -397,7 +461,8 @@ int main(void)
 		TEST(test_a_locked_offset_means_again),
 		TEST(test_renewals_pass_locked_rows),
 		TEST(test_members_announce_and_withdraw),
-		TEST(test_requests_count_for_a_while),
+		TEST(test_a_requested_partition_is_taken_by_who_asked),
+		TEST(test_a_request_that_is_not_renewed_lapses),
 		TEST(test_the_zone_of_the_server_does_not_matter),
 		TEST(test_silence_is_no_failure),
 		TEST(test_a_lost_connection_is_made_anew),

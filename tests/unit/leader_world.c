@@ -40,6 +40,16 @@ bool instance_valid(const struct instance *instance, int32_t partition)
 	       leader_valid(instance->leader, partition, instance_now_ms(instance));
 }
 
+static int64_t borrower_now_ms(const struct borrower *borrower)
+{
+	return (borrower->world->now_us - borrower->boot_us) / 1000;
+}
+
+bool borrower_valid(const struct borrower *borrower)
+{
+	return borrower->running && lease_borrow_valid(borrower->borrow, borrower_now_ms(borrower));
+}
+
 /* What must always hold --------------------------------------------------------------------------
  */
 
@@ -55,6 +65,14 @@ static void check_partition(const struct world *world, int32_t p)
 			continue;
 		believers++;
 		writers += instance->works[p].epoch == world->offsets[p].epoch;
+	}
+	for (int i = 0; i < WORLD_BORROWERS_MAX; i++) {
+		const struct borrower *borrower = &world->borrowers[i];
+
+		if (borrower->partition != p || !borrower_valid(borrower))
+			continue;
+		believers++;
+		writers += lease_borrow_epoch(borrower->borrow) == world->offsets[p].epoch;
 	}
 	if (writers > 1)
 		broken(world, "%d instances may commit to partition %d", writers, p);
@@ -228,12 +246,8 @@ static void work_step(struct instance *instance, int32_t p)
 
 /* Time ----------------------------------------------------------------------------------------- */
 
-static void on_wait(void *context, bool lock)
+static void take_time(struct world *world, bool lock)
 {
-	struct instance *instance = context;
-	struct world *world = instance->world;
-
-	instance->calls++;
 	if (lock)
 		world->now_us += 1000000;
 	else if (world->hang_us_max && world_draw(world, 200) == 0)
@@ -241,6 +255,22 @@ static void on_wait(void *context, bool lock)
 	else
 		world->now_us += 1 + (int64_t)world_draw(world, (uint64_t)world->latency_us_max);
 	check(world);
+}
+
+static void on_wait(void *context, bool lock)
+{
+	struct instance *instance = context;
+
+	instance->calls++;
+	take_time(instance->world, lock);
+}
+
+static void on_borrower_wait(void *context, bool lock)
+{
+	struct borrower *borrower = context;
+
+	borrower->calls++;
+	take_time(borrower->world, lock);
 }
 
 /* The server ends a transaction whose client is silent. */
@@ -255,6 +285,78 @@ static void server_step(struct world *world)
 				world->offsets[p].locked_by = NULL;
 		}
 	}
+	for (int i = 0; i < WORLD_BORROWERS_MAX; i++) {
+		const struct borrower *borrower = &world->borrowers[i];
+
+		if (world->offsets[borrower->partition].locked_by == borrower &&
+			world->now_us - borrower->begun_us > world->ttl_ms * 600)
+			world->offsets[borrower->partition].locked_by = NULL;
+	}
+}
+
+/* What a borrower does ------------------------------------------------------------------------- */
+
+static void borrower_roll_back(struct borrower *borrower)
+{
+	struct partition_offset_row *row = &borrower->world->offsets[borrower->partition];
+
+	if (row->locked_by == borrower)
+		row->locked_by = NULL;
+	borrower->begun_us = 0;
+}
+
+/* A transaction that proves the epoch, in two steps. */
+static void borrower_work(struct borrower *borrower)
+{
+	struct partition_offset_row *row = &borrower->world->offsets[borrower->partition];
+
+	if (borrower->begun_us) {
+		borrower->commits += row->locked_by == borrower;
+		borrower_roll_back(borrower);
+	} else if (borrower_valid(borrower) && !row->locked_by &&
+		   row->epoch == lease_borrow_epoch(borrower->borrow)) {
+		row->locked_by = borrower;
+		borrower->begun_us = borrower->world->now_us;
+	}
+}
+
+static void borrower_tick(struct borrower *borrower)
+{
+	struct world *world = borrower->world;
+	bool held = lease_borrow_state(borrower->borrow) == LEASE_BORROW_HELD;
+	int calls = borrower->calls;
+	struct error err;
+	bool failed;
+	int64_t wait_ms = lease_borrow_tick(
+		borrower->borrow, borrower_now_ms(borrower), &failed, &err);
+
+	assert_in_range(wait_ms, 0, world->ttl_ms);
+	if (borrower->calls > calls + 3) /* before, after, and a lock */
+		broken(world, "%d calls of the store in a tick", borrower->calls - calls);
+	world->borrowed += !held && lease_borrow_state(borrower->borrow) == LEASE_BORROW_HELD;
+	borrower->tick_us = world->now_us + wait_ms * 1000;
+}
+
+static void borrower_step(struct borrower *borrower)
+{
+	struct world *world = borrower->world;
+	enum lease_borrow_state state;
+
+	if (!borrower->running || world->now_us < borrower->paused_until_us)
+		return;
+	if (borrower->returning) {
+		borrower_roll_back(borrower);
+		if (lease_borrow_return(borrower->borrow, NULL) == 0)
+			world_kill_borrower(borrower);
+		return;
+	}
+	if (world->now_us >= borrower->tick_us)
+		borrower_tick(borrower);
+	state = lease_borrow_state(borrower->borrow);
+	if (state == LEASE_BORROW_HELD && world_draw(world, 4) == 0)
+		borrower_work(borrower);
+	else if (state == LEASE_BORROW_LOST)
+		borrower_roll_back(borrower);
 }
 
 void instance_tick(struct instance *instance)
@@ -298,6 +400,10 @@ void world_step(struct world *world)
 		check(world);
 		instance_step(&world->instances[(first + i) % WORLD_INSTANCES_MAX]);
 	}
+	for (int i = 0; i < WORLD_BORROWERS_MAX; i++) {
+		check(world);
+		borrower_step(&world->borrowers[i]);
+	}
 	check(world);
 }
 
@@ -330,6 +436,10 @@ void world_finish(struct world *world)
 	for (int i = 0; i < WORLD_INSTANCES_MAX; i++) {
 		if (world->instances[i].running)
 			world_kill(&world->instances[i]);
+	}
+	for (int i = 0; i < WORLD_BORROWERS_MAX; i++) {
+		if (world->borrowers[i].running)
+			world_kill_borrower(&world->borrowers[i]);
 	}
 	lease_store_memory_db_finish(&world->db);
 }
@@ -378,6 +488,33 @@ void world_kill(struct instance *instance)
 	leader_destroy(instance->leader);
 	instance->store->store.ops->destroy(&instance->store->store);
 	instance->running = false;
+}
+
+struct borrower *world_borrow(struct world *world, int index, const char *who, int32_t partition)
+{
+	struct borrower *borrower = &world->borrowers[index];
+
+	assert_false(borrower->running);
+	*borrower = (struct borrower){
+		.world = world,
+		.running = true,
+		.partition = partition,
+		.boot_us = world->now_us - (int64_t)world_draw(world, 1000000000),
+		.store = lease_store_memory_create(&world->db),
+	};
+	borrower->store->on_wait = on_borrower_wait;
+	borrower->store->wait_context = borrower;
+	borrower->borrow = lease_borrow_create(
+		&borrower->store->store, who, partition, world->ttl_ms);
+	return borrower;
+}
+
+void world_kill_borrower(struct borrower *borrower)
+{
+	borrower_roll_back(borrower);
+	lease_borrow_destroy(borrower->borrow);
+	borrower->store->store.ops->destroy(&borrower->store->store);
+	borrower->running = false;
 }
 
 int world_owner(const struct world *world, int32_t partition)

@@ -1,11 +1,13 @@
 /*
  * A world for leaders: one database, one time, some instances with a leader each, and what an
  * instance does with its partitions reduced to what the lease is for: recover, flush in two steps
- * (the transaction is open in between), let go.
+ * (the transaction is open in between), let go.  Beside them borrowers (lease_borrow.h), whose
+ * transactions leave the offset where it is, as a replay's do.
  *
  * The world checks at every step what must hold whatever happens:
- * - at most one instance believes in a partition (unless the database failed over shortly before);
- * - at most one instance believes in it under the epoch that the database lets commit;
+ * - at most one of them all believes in a partition (unless the database failed over shortly
+ * before);
+ * - at most one believes in it under the epoch that the database lets commit;
  * - no epoch of a partition is handed out twice, and each is above all before it;
  * - a partition is acquired, surplus and lost in this order, each at most once, until it is let go.
  */
@@ -13,10 +15,12 @@
 #define TESTS_LEADER_WORLD_H
 
 #include "leader.h"
+#include "lease_borrow.h"
 #include "lease_store_memory.h"
 
 #define WORLD_PARTITIONS_MAX 64
 #define WORLD_INSTANCES_MAX  4
+#define WORLD_BORROWERS_MAX  2
 #define WORLD_TTL_MS         10000
 #define WORLD_STEP_US        5000
 
@@ -56,6 +60,21 @@ struct instance {
 	int lost_time;
 };
 
+struct borrower {
+	struct world *world;
+	bool running;
+	int32_t partition;
+	struct lease_borrow *borrow;
+	struct lease_store_memory *store;
+	int64_t boot_us;
+	int64_t tick_us;
+	int64_t paused_until_us;
+	int64_t begun_us; /* of the open transaction; 0: there is none */
+	int64_t commits;
+	bool returning;
+	int calls;
+};
+
 struct world {
 	int64_t now_us;
 	int64_t ttl_ms; /* WORLD_TTL_MS; of those started from now on */
@@ -64,6 +83,8 @@ struct world {
 	struct lease_db db;
 	int64_t last_epoch[WORLD_PARTITIONS_MAX]; /* of all ever told */
 	struct instance instances[WORLD_INSTANCES_MAX];
+	struct borrower borrowers[WORLD_BORROWERS_MAX];
+	int64_t borrowed;          /* how often one has got its partition */
 	int64_t latency_us_max;    /* of each half of a call */
 	int64_t hang_us_max;       /* one call in a hundred takes up to this; 0: none does */
 	int64_t doubtful_until_us; /* a fail-over: two may believe for a while */
@@ -82,6 +103,15 @@ struct instance *world_start(
 
 /* SIGKILL: its open transactions are rolled back, its rows stay. */
 void world_kill(struct instance *instance);
+
+/* It begins to ask, under this name; once `returning` is set it gives back, and has ended. */
+struct borrower *world_borrow(struct world *world, int index, const char *who, int32_t partition);
+
+/* SIGKILL. */
+void world_kill_borrower(struct borrower *borrower);
+
+/* The borrower believes in its partition now. */
+bool borrower_valid(const struct borrower *borrower);
 
 void world_step(struct world *world);
 void world_run(struct world *world, int64_t ms);

@@ -277,6 +277,33 @@ static void test_a_stop_without_a_database_ends_after_the_ttl(void **state)
 	assert_in_range(world->now_us, expires_us - 50000, expires_us + 1000000);
 }
 
+static void take_four_seconds(void *context, bool lock)
+{
+	((struct instance *)context)->world->now_us += 4000000;
+}
+
+/* And if it hangs, so that every call takes long: none is begun that is of no use any more. */
+static void test_a_stop_with_a_database_that_hangs_ends_after_the_ttl(void **state)
+{
+	struct world *world = *state;
+	struct instance *a;
+	int64_t expires_us;
+
+	world_init(world, 4, 1);
+	a = start_settled(world, A, "a");
+	world_run(world, 5000);
+	a->unreachable_until_us = INT64_MAX;
+	a->store->on_wait = take_four_seconds;
+	leader_stop(a->leader);
+	expires_us = world->db.rows[0].expires_us;
+	while (a->running) {
+		assert_true(leader_out_of_reach(a->leader, instance_now_ms(a)) ==
+			    (world->now_us >= expires_us - 50000));
+		world_step(world);
+	}
+	assert_in_range(world->now_us, expires_us - 50000, expires_us + 4600000);
+}
+
 static void test_a_stop_waits_for_what_has_not_drained(void **state)
 {
 	struct world *world = *state;
@@ -728,32 +755,180 @@ static void test_a_halted_partition_is_nobodys_until_resumed(void **state)
 	assert_in_range(until_owner(world, 0, A, 2000), 0, 1000);
 }
 
-static void test_a_replay_gets_the_partition_it_asks_for(void **state)
+/* Steps until the borrower is in this state, or fails. */
+static int64_t until_borrower(struct world *world, const struct borrower *borrower,
+	enum lease_borrow_state state, int64_t limit_ms)
+{
+	int64_t begun_us = world->now_us;
+
+	while (lease_borrow_state(borrower->borrow) != state) {
+		assert_true(world->now_us < begun_us + limit_ms * 1000);
+		world_step(world);
+	}
+	return (world->now_us - begun_us) / 1000;
+}
+
+static void until_given_back(struct world *world, struct borrower *borrower)
+{
+	borrower->returning = true;
+	while (borrower->running)
+		world_step(world);
+}
+
+static void test_a_borrower_gets_the_partition_after_a_flush_and_gives_it_back(void **state)
 {
 	struct world *world = *state;
-	struct lease_store_memory *replay;
+	struct borrower *borrower;
 	struct instance *a;
-	int64_t epoch = 0;
 
 	world_init(world, 2, 1);
 	a = start_settled(world, A, "a");
 	start_settled(world, B, "b");
-	strcpy(world->db.rows[0].requested_by, "replay");
-	world->db.rows[0].requested_until_us = world->now_us + 5000000;
-	world_run(world, 1000);
+	borrower = world_borrow(world, 0, "replay", 0);
+	assert_in_range(until_borrower(world, borrower, LEASE_BORROW_HELD, 2000), 1, 1500);
+	assert_true(lease_borrow_epoch(borrower->borrow) > world->last_epoch[0]);
+	assert_int_equal(world_owner(world, 0), -1);
+	assert_int_equal(a->surplus + world->instances[B].surplus, a->works[1].mine ? 2 : 1);
+	assert_int_equal(a->lost_fenced + a->lost_time, 0);
+	world_run(world, 5 * WORLD_TTL_MS);
+	assert_true(borrower_valid(borrower));
+	assert_true(borrower->commits > 100);
 	assert_int_equal(world_owner(world, 0), -1);
 	assert_int_equal(world_owned(world, A) + world_owned(world, B), 1);
-	assert_int_equal(a->surplus + world->instances[B].surplus, a->works[1].mine ? 2 : 1);
-	replay = lease_store_memory_create(&world->db);
-	assert_int_equal(
-		replay->store.ops->acquire(&replay->store, "replay", 0, 2000, &epoch, NULL), 0);
-	assert_true(epoch > world->last_epoch[0]);
-	assert_int_equal(replay->store.ops->release(&replay->store, 0, epoch, NULL), 0);
-	world->db.rows[0].requested_until_us = 0;
+	until_given_back(world, borrower);
 	world_run(world, 600);
 	assert_true(world_owner(world, 0) >= 0);
 	assert_true(world_settled(world));
-	replay->store.ops->destroy(&replay->store);
+}
+
+static void test_nobody_is_forced_a_borrower_waits(void **state)
+{
+	struct world *world = *state;
+	struct borrower *borrower;
+	struct instance *a;
+
+	world_init(world, 1, 1);
+	a = start_settled(world, A, "a");
+	a->reluctant = true;
+	borrower = world_borrow(world, 0, "replay", 0);
+	world_run(world, 3 * WORLD_TTL_MS);
+	assert_int_equal(lease_borrow_state(borrower->borrow), LEASE_BORROW_ASKING);
+	assert_string_equal(lease_borrow_rival(borrower->borrow), "a");
+	a->reluctant = false;
+	assert_in_range(until_borrower(world, borrower, LEASE_BORROW_HELD, 2000), 1, 1000);
+}
+
+static void test_the_second_borrower_is_told_who_asks(void **state)
+{
+	struct world *world = *state;
+	struct borrower *first;
+	struct borrower *second;
+
+	world_init(world, 1, 1);
+	start_settled(world, A, "a");
+	first = world_borrow(world, 0, "replay-1", 0);
+	world_run(world, 100);
+	second = world_borrow(world, 1, "replay-2", 0);
+	until_borrower(world, second, LEASE_BORROW_REFUSED, 1000);
+	assert_string_equal(lease_borrow_rival(second->borrow), "replay-1");
+	until_given_back(world, second);
+	assert_string_equal(world->db.rows[0].requested_by, "replay-1");
+	until_borrower(world, first, LEASE_BORROW_HELD, 2000);
+}
+
+static void test_a_killed_borrower_is_forgotten(void **state)
+{
+	struct world *world = *state;
+	struct borrower *borrower;
+	struct instance *a;
+
+	world_init(world, 1, 1);
+	a = start_settled(world, A, "a");
+	a->reluctant = true;
+	borrower = world_borrow(world, 0, "replay", 0);
+	world_run(world, 1000);
+	world_kill_borrower(borrower); /* while it waits */
+	a->reluctant = false;
+	until_unowned(world, 0, 1000);
+	assert_in_range(until_owner(world, 0, A, 20000), 0, LEASE_REQUEST_MS + 1000);
+	borrower = world_borrow(world, 0, "replay-2", 0);
+	until_borrower(world, borrower, LEASE_BORROW_HELD, 2000);
+	world_run(world, 20000);
+	world_kill_borrower(borrower); /* while it works */
+	assert_in_range(until_owner(world, 0, A, 20000), 6000, WORLD_TTL_MS + 1000);
+}
+
+static void test_a_borrower_that_cannot_renew_stops_by_its_own_clock(void **state)
+{
+	struct world *world = *state;
+	struct borrower *borrower;
+
+	world_init(world, 1, 1);
+	start_settled(world, A, "a");
+	borrower = world_borrow(world, 0, "replay", 0);
+	until_borrower(world, borrower, LEASE_BORROW_HELD, 2000);
+	world_run(world, 10);
+	borrower->store->unreachable = true;
+	assert_in_range(until_borrower(world, borrower, LEASE_BORROW_LOST, 10000),
+		WORLD_TTL_MS / 3 - 100, WORLD_TTL_MS * 2 / 3 + 100);
+	assert_true(world->db.rows[0].expires_us > world->now_us);
+	borrower->store->unreachable = false;
+	until_given_back(world, borrower);
+	assert_in_range(until_owner(world, 0, A, 2000), 0, 1000);
+}
+
+static void test_a_lost_answer_costs_a_borrower_a_moment(void **state)
+{
+	struct world *world = *state;
+	struct borrower *borrower;
+
+	world_init(world, 1, 1);
+	borrower = world_borrow(world, 0, "replay", 0);
+	world->db.row_count = 1;
+	while (borrower->calls < 2) /* the request */
+		world_step(world);
+	borrower->store->lose_answer = 1; /* of the acquire */
+	assert_in_range(until_borrower(world, borrower, LEASE_BORROW_HELD, 2000), 1, 1000);
+	assert_int_equal(lease_borrow_epoch(borrower->borrow), world->db.rows[0].epoch);
+}
+
+static void test_a_halted_partition_can_be_borrowed_and_stays_halted(void **state)
+{
+	struct world *world = *state;
+	struct borrower *borrower;
+
+	world_init(world, 1, 1);
+	start_settled(world, A, "a");
+	world->offsets[0].halted = true;
+	until_unowned(world, 0, 2000);
+	borrower = world_borrow(world, 0, "replay", 0);
+	until_borrower(world, borrower, LEASE_BORROW_HELD, 2000);
+	world_run(world, 2000);
+	assert_true(borrower->commits > 0);
+	until_given_back(world, borrower);
+	world_run(world, 2000);
+	assert_true(world->offsets[0].halted);
+	assert_int_equal(world_owner(world, 0), -1);
+}
+
+static void test_a_foreign_offset_or_epoch_ends_a_borrowing(void **state)
+{
+	struct world *world = *state;
+	struct borrower *borrower;
+
+	world_init(world, 2, 1);
+	start_settled(world, A, "a");
+	borrower = world_borrow(world, 0, "replay", 0);
+	until_borrower(world, borrower, LEASE_BORROW_HELD, 2000);
+	world_run(world, 100);
+	world->offsets[0].next_offset += 5;
+	assert_in_range(until_borrower(world, borrower, LEASE_BORROW_LOST, 10000), 0,
+		WORLD_TTL_MS / 3 + 100);
+	borrower = world_borrow(world, 1, "replay-2", 1);
+	until_borrower(world, borrower, LEASE_BORROW_HELD, 2000);
+	world->db.rows[1].epoch++;
+	assert_in_range(until_borrower(world, borrower, LEASE_BORROW_LOST, 10000), 0,
+		WORLD_TTL_MS / 3 + 100);
 }
 
 static void test_rows_that_were_deleted_are_made_again(void **state)
@@ -898,6 +1073,7 @@ int main(void)
 		story(test_a_stop_hands_over_each_as_it_has_drained),
 		story(test_stopping_before_anything_was_done_needs_no_database),
 		story(test_a_stop_without_a_database_ends_after_the_ttl),
+		story(test_a_stop_with_a_database_that_hangs_ends_after_the_ttl),
 		story(test_a_stop_waits_for_what_has_not_drained),
 		story(test_an_owner_cut_off_stops_at_two_thirds_of_the_ttl),
 		story(test_a_cut_of_half_the_ttl_loses_nothing),
@@ -920,7 +1096,14 @@ int main(void)
 		story(test_a_slow_database_does_not_starve_acquires),
 		story(test_acquires_do_not_starve_looks),
 		story(test_a_halted_partition_is_nobodys_until_resumed),
-		story(test_a_replay_gets_the_partition_it_asks_for),
+		story(test_a_borrower_gets_the_partition_after_a_flush_and_gives_it_back),
+		story(test_nobody_is_forced_a_borrower_waits),
+		story(test_the_second_borrower_is_told_who_asks),
+		story(test_a_killed_borrower_is_forgotten),
+		story(test_a_borrower_that_cannot_renew_stops_by_its_own_clock),
+		story(test_a_lost_answer_costs_a_borrower_a_moment),
+		story(test_a_halted_partition_can_be_borrowed_and_stays_halted),
+		story(test_a_foreign_offset_or_epoch_ends_a_borrowing),
 		story(test_rows_that_were_deleted_are_made_again),
 		story(test_a_store_that_fails_is_asked_calmly_and_not_forgotten),
 		cmocka_unit_test(test_every_order_of_what_may_happen),

@@ -1,7 +1,8 @@
 /*
  * Leaders in a world where everything happens, by seed: pauses longer than the TTL, a database that
  * is out of reach, answers lost, calls that hang, clocks a fifth too fast or slow, SIGKILL, clean
- * stops, restarts under the same id, fail-overs to a copy that is behind, halts and replays.
+ * stops, restarts under the same id, fail-overs to a copy that is behind, halts, and borrowers to
+ * whom the same things happen.
  *
  * What must hold at every step the world checks itself (leader_world.h).  Here we check what must
  * hold afterwards: once it is calm, everything that may be owned is, in fair shares.
@@ -73,7 +74,7 @@ static void disturb_database(struct world *world, struct lease_db **copy)
 {
 	int32_t p = (int32_t)world_draw(world, PARTITIONS);
 
-	switch (world_draw(world, 6)) {
+	switch (world_draw(world, 5)) {
 	case 0:
 		world_forget(*copy);
 		*copy = world_copy(world);
@@ -89,9 +90,37 @@ static void disturb_database(struct world *world, struct lease_db **copy)
 	case 4:
 		world->offsets[p].halted = false;
 		break;
-	case 5:
-		strcpy(world->db.rows[p].requested_by, "replay");
-		world->db.rows[p].requested_until_us = world->now_us + 5000000;
+	}
+}
+
+static void borrow_any(struct world *world, int index)
+{
+	static unsigned number;
+	char who[16];
+
+	/* Often the same partition as the other one. */
+	snprintf(who, sizeof(who), "replay-%u", ++number);
+	world_borrow(world, index, who,
+		(int32_t)world_draw(world, world_draw(world, 2) ? 1 : PARTITIONS));
+}
+
+static void disturb_borrower(struct world *world, struct borrower *borrower)
+{
+	switch (world_draw(world, 6)) {
+	case 0:
+		borrower->paused_until_us = world->now_us + (int64_t)world_draw(world, 25000000);
+		break;
+	case 1:
+		borrower->store->fail_before += (int)world_draw(world, 3);
+		break;
+	case 2:
+		borrower->store->lose_answer += 1 + (int)world_draw(world, 2);
+		break;
+	case 3:
+		world_kill_borrower(borrower);
+		break;
+	default:
+		borrower->returning = true;
 		break;
 	}
 }
@@ -105,6 +134,14 @@ static void disturb(struct world *world, struct lease_db **copy)
 			start_any(world, i);
 		else if (instance->running && world_draw(world, 600) == 0)
 			disturb_instance(world, instance);
+	}
+	for (int i = 0; i < WORLD_BORROWERS_MAX; i++) {
+		struct borrower *borrower = &world->borrowers[i];
+
+		if (!borrower->running && world_draw(world, 800) == 0)
+			borrow_any(world, i);
+		else if (borrower->running && world_draw(world, 800) == 0)
+			disturb_borrower(world, borrower);
 	}
 	if (world_draw(world, 500) == 0)
 		disturb_database(world, copy);
@@ -125,6 +162,16 @@ static void calm_down(struct world *world)
 			instance->store->lose_answer = 0;
 		}
 	}
+	for (int i = 0; i < WORLD_BORROWERS_MAX; i++) {
+		struct borrower *borrower = &world->borrowers[i];
+
+		if (borrower->running && world_draw(world, 2))
+			world_kill_borrower(borrower);
+		else if (borrower->running)
+			borrower->returning = true;
+		borrower->paused_until_us = 0;
+	}
+	world_run(world, LEASE_REQUEST_MS);
 	world_run(world, 2 * world->ttl_ms); /* what has to expire does; who stops has gone */
 	world_settle(world, 5000);
 }
@@ -165,11 +212,10 @@ static void assert_shared(const struct world *world)
 		fail_msg("seed %lu: shares from %d to %d", world->seed, least, most);
 }
 
-/* Returns how many flushes were committed. */
-static int64_t run_seed(struct world *world, uint64_t seed)
+/* Adds how many flushes were committed, and how often a partition was borrowed. */
+static void run_seed(struct world *world, uint64_t seed, int64_t *commits, int64_t *borrowed)
 {
 	struct lease_db *copy = NULL;
-	int64_t commits;
 
 	world_init(world, PARTITIONS, seed);
 	world->ttl_ms = (int64_t[]){3000, 10000, 30000}[world_draw(world, 3)];
@@ -183,10 +229,10 @@ static int64_t run_seed(struct world *world, uint64_t seed)
 	}
 	calm_down(world);
 	assert_shared(world);
-	commits = world->commits;
+	*commits += world->commits;
+	*borrowed += world->borrowed;
 	world_forget(copy);
 	world_finish(world);
-	return commits;
 }
 
 static uint64_t number(const char *name, uint64_t otherwise)
@@ -202,10 +248,12 @@ static void test_whatever_happens(void **state)
 	uint64_t only = number("LEADER_SEED", 0);
 	uint64_t seeds = only ? only : number("LEADER_SEEDS", SEEDS);
 	int64_t commits = 0;
+	int64_t borrowed = 0;
 
 	for (uint64_t seed = only ? only : 1; seed <= seeds; seed++)
-		commits += run_seed(world, seed);
+		run_seed(world, seed, &commits, &borrowed);
 	assert_true(commits > 1000); /* else nothing was tested */
+	assert_true(only || borrowed > (int64_t)seeds);
 	free(world);
 }
 

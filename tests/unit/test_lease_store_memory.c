@@ -189,6 +189,58 @@ static void test_a_request_is_shown_while_it_is_fresh(void **state)
 	assert_string_equal(read_view(f)->rows[1].requested_by, "");
 }
 
+static struct lease_request ask(
+	struct lease_store_memory *s, const char *who, int32_t partition, int64_t epoch)
+{
+	struct lease_request request = {.partition = partition, .epoch = epoch};
+
+	assert_int_equal(s->store.ops->request(&s->store, who, TTL_MS, &request, NULL), 0);
+	return request;
+}
+
+static void test_a_requested_partition_is_taken_by_who_asked(void **state)
+{
+	struct fixture *f = *state;
+	struct lease_request request = ask(f->b, "replay-1", 1, 0);
+	int64_t epoch;
+
+	assert_string_equal(request.ret_requested_by, "replay-1");
+	assert_false(request.ret_held);
+	assert_string_equal(ask(f->a, "replay-2", 1, 0).ret_requested_by, "replay-1");
+	assert_int_equal(acquire(f->a, "a", 1), 0);
+	assert_int_equal(acquire(f->a, "replay-2", 1), 0);
+	f->offsets[1].halted = true;
+	epoch = acquire(f->b, "replay-1", 1);
+	assert_true(epoch > 0);
+	f->now_us += TTL_US / 2;
+	request = ask(f->b, "replay-1", 1, epoch);
+	assert_int_equal(request.ret_epoch, epoch);
+	assert_int_equal(f->db.rows[1].expires_us, f->now_us + TTL_US);
+	assert_int_equal(f->a->store.ops->unrequest(&f->a->store, "replay-2", 1, NULL), 0);
+	assert_string_equal(read_view(f)->rows[1].requested_by, "replay-1");
+	assert_true(read_view(f)->rows[1].held);
+	assert_int_equal(f->b->store.ops->unrequest(&f->b->store, "replay-1", 1, NULL), 0);
+	assert_string_equal(read_view(f)->rows[1].requested_by, "");
+	assert_false(read_view(f)->rows[1].held);
+	assert_int_equal(acquire(f->a, "a", 1), 0); /* it is halted still */
+	f->offsets[1].halted = false;
+	assert_true(acquire(f->a, "a", 1) > epoch);
+}
+
+static void test_a_request_that_is_not_renewed_lapses(void **state)
+{
+	struct fixture *f = *state;
+
+	ask(f->b, "replay-1", 1, 0);
+	f->now_us += LEASE_REQUEST_MS * 1000 - 1;
+	assert_int_equal(acquire(f->a, "a", 1), 0);
+	f->now_us += 1;
+	assert_string_equal(ask(f->a, "replay-2", 1, 0).ret_requested_by, "replay-2");
+	f->now_us += LEASE_REQUEST_MS * 1000;
+	assert_true(acquire(f->a, "a", 1) > 0);
+	assert_int_equal(ask(f->b, "replay-1", 1, 0).ret_held, true); /* asks, takes nothing */
+}
+
 static void test_a_locked_row_is_said_to_be_locked_only_if_it_could_be_had(void **state)
 {
 	struct fixture *f = *state;
@@ -258,6 +310,8 @@ int main(void)
 		with_fixture(test_members_are_those_alive_sorted),
 		with_fixture(test_a_halted_partition_is_not_handed_out),
 		with_fixture(test_a_request_is_shown_while_it_is_fresh),
+		with_fixture(test_a_requested_partition_is_taken_by_who_asked),
+		with_fixture(test_a_request_that_is_not_renewed_lapses),
 		with_fixture(test_a_locked_row_is_said_to_be_locked_only_if_it_could_be_had),
 		with_fixture(test_failures_before_and_after),
 		with_fixture(test_a_fail_over_brings_everything_back),
