@@ -8,6 +8,10 @@
  * LOCAL INFILE: the handlers below replace the library's, which would open files.  They serve
  * db->load and only while db_load runs; any other request is refused, and the connection closed.
  *
+ * Interrupting: another thread shuts the socket down, so that the library's read or write ends.  It
+ * does so on a duplicate of the descriptor, which only this file closes, under db->lock: the
+ * library closes its own whenever it likes, and its number may be another file's by then.
+ *
  * A half-open connection is noticed by TCP keepalive and by the io timeout; a client that is
  * stopped inside a transaction by the server, by idle_timeout and net_timeout.
  */
@@ -18,6 +22,7 @@
 #include <assert.h>
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -27,6 +32,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <mysql.h>
 
@@ -57,6 +63,10 @@ struct db {
 	char server[64];
 	bool is_mariadb;
 	unsigned long version;
+
+	pthread_mutex_t lock; /* guards what follows: all that another thread may touch */
+	int socket;           /* a duplicate of the connection's; -1: there is none */
+	bool interrupted;
 };
 
 /* Two libraries ------------------------------------------------------------------------------- */
@@ -122,6 +132,25 @@ static enum db_result not_connected(struct db *db, const char *purpose, struct e
 	return DB_LOST;
 }
 
+static bool is_interrupted(struct db *db)
+{
+	bool interrupted;
+
+	pthread_mutex_lock(&db->lock);
+	interrupted = db->interrupted;
+	pthread_mutex_unlock(&db->lock);
+	return interrupted;
+}
+
+/* The server is not to blame for what follows. */
+static enum db_result interrupted(struct db *db, const char *purpose, struct error *err)
+{
+	db_disconnect(db);
+	db->number = 0;
+	error_set(err, -ECANCELED, "%s: given up, as the connection is no longer wanted", purpose);
+	return DB_LOST;
+}
+
 /* A matter that the server did not call an error. */
 static enum db_result refuse(struct db *db, struct error *err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
@@ -146,6 +175,8 @@ static enum db_result failed(struct db *db, const char *purpose, struct error *e
 	const char *state = mysql_sqlstate(db->mysql);
 	enum db_result result;
 
+	if (is_interrupted(db))
+		return interrupted(db, purpose, err);
 	if (db->load.refused[0])
 		return refuse(db, err,
 			"%s: the server asked for this machine's file \"%s\" and did not get it; "
@@ -223,11 +254,14 @@ static int infile_error(void *handle, char *text, unsigned capacity)
 void db_options_set_lease(struct db_options *options, int64_t ttl_ms)
 {
 	int64_t silence_ms = ttl_ms * 6 / 10 / 1000 * 1000;
+	int64_t login_ms = ttl_ms / 3 > 1000 ? ttl_ms / 3 : 1000;
 
 	options->idle_timeout_ms = silence_ms > 1000 ? silence_ms : 1000;
 	options->net_timeout_ms = options->idle_timeout_ms;
 	options->lock_timeout_ms = 1000;
 	options->io_timeout_ms = 3 * ttl_ms;
+	if (!options->connect_timeout_ms || options->connect_timeout_ms > login_ms)
+		options->connect_timeout_ms = login_ms;
 }
 
 struct db *db_create(const struct db_options *options)
@@ -244,6 +278,8 @@ struct db *db_create(const struct db_options *options)
 	db->options.database = xstrdup(options->database);
 	db->options.tls_ca = xstrdup(options->tls_ca);
 	sql_init(&db->text);
+	pthread_mutex_init(&db->lock, NULL);
+	db->socket = -1;
 	return db;
 }
 
@@ -252,6 +288,7 @@ void db_destroy(struct db *db)
 	if (!db)
 		return;
 	db_disconnect(db);
+	pthread_mutex_destroy(&db->lock);
 	sql_finish(&db->text);
 	free((char *)db->options.host);
 	free((char *)db->options.socket);
@@ -263,12 +300,50 @@ void db_destroy(struct db *db)
 	free(db);
 }
 
+/* What db_interrupt shuts down; at once, if it came first. */
+static enum db_result lend_socket(struct db *db, const char *purpose, struct error *err)
+{
+	int fd = fcntl(socket_of(db->mysql), F_DUPFD_CLOEXEC, 0);
+
+	if (fd < 0) {
+		db->number = 0;
+		error_set(err, -errno, "%s: %s; raise the limit of open files", purpose,
+			strerror(errno));
+		return DB_LOST;
+	}
+	pthread_mutex_lock(&db->lock);
+	db->socket = fd;
+	if (db->interrupted)
+		shutdown(fd, SHUT_RDWR);
+	pthread_mutex_unlock(&db->lock);
+	return DB_OK;
+}
+
+static void take_socket_back(struct db *db)
+{
+	pthread_mutex_lock(&db->lock);
+	if (db->socket >= 0)
+		close(db->socket);
+	db->socket = -1;
+	pthread_mutex_unlock(&db->lock);
+}
+
+void db_interrupt(struct db *db)
+{
+	pthread_mutex_lock(&db->lock);
+	db->interrupted = true;
+	if (db->socket >= 0)
+		shutdown(db->socket, SHUT_RDWR);
+	pthread_mutex_unlock(&db->lock);
+}
+
 void db_disconnect(struct db *db)
 {
 	if (db->result)
 		mysql_free_result(db->result);
 	if (db->mysql)
 		mysql_close(db->mysql);
+	take_socket_back(db);
 	db->result = NULL;
 	db->row = NULL;
 	db->mysql = NULL;
@@ -350,7 +425,7 @@ static enum db_result open_connection(struct db *db, const char *purpose, struct
 			"empty",
 			purpose);
 	set_keepalive(db);
-	return DB_OK;
+	return lend_socket(db, purpose, err);
 }
 
 static void add_timeout(struct sql *q, const char *text, int64_t ms)
@@ -447,7 +522,12 @@ enum db_result db_connect(struct db *db, struct error *err)
 	else
 		snprintf(purpose, sizeof(purpose), "connecting to MySQL at %s:%d", options->host,
 			(int)options->port);
+	if (options->tls_ca[0])
+		snprintf(purpose + strlen(purpose), sizeof(purpose) - strlen(purpose),
+			" by TLS (mysql.tls_ca %s)", options->tls_ca);
 	db_disconnect(db);
+	if (is_interrupted(db))
+		return interrupted(db, purpose, err);
 	result = open_connection(db, purpose, err);
 	if (result == DB_OK)
 		result = set_session(db, purpose, err);

@@ -8,8 +8,8 @@
  * The session is fixed on connect: strict, UTC, READ COMMITTED, autocommit, affected rows are those
  * matched, no LOAD DATA but from this program's memory: a server that asks for a file gets nothing.
  *
- * A struct db is used by one thread at a time.  Rows are read from the wire as they come, so one
- * result is open at most: db_query, db_next until false, db_end.
+ * A struct db is used by one thread at a time, but for db_interrupt.  Rows are read from the wire
+ * as they come, so one result is open at most: db_query, db_next until false, db_end.
  */
 #ifndef COMMON_DB_H
 #define COMMON_DB_H
@@ -44,7 +44,7 @@ struct db_options {
 /*
  * Timeouts for a connection that holds row locks which the next owner of a lease may need: the
  * server ends the session, and with it the locks, within 6/10 of the TTL; our own waits for locks
- * are short.
+ * are short, and a log-in, which nobody can interrupt, takes a third of the TTL at most.
  */
 void db_options_set_lease(struct db_options *options, int64_t ttl_ms);
 
@@ -58,6 +58,14 @@ void db_destroy(struct db *db);
 enum db_result db_connect(struct db *db, struct error *err);
 void db_disconnect(struct db *db);
 bool db_connected(const struct db *db);
+
+/*
+ * Ends the use of a connection from another thread, for good: the call that waits for the server
+ * fails at once, and every later one, db_connect included, with DB_LOST and db_errno 0.  Only the
+ * library's own log-in cannot be interrupted; connect_timeout_ms bounds it.  Whether a statement
+ * that was under way is executed is unknown, as after any lost connection.
+ */
+void db_interrupt(struct db *db);
 enum db_result db_ping(struct db *db, struct error *err);
 
 /* Connects if there is no connection, or none that still holds after a silence in which the server

@@ -30,11 +30,15 @@
 #define GRANT                                                                                      \
 	"give mysql.user its rights: GRANT SELECT, INSERT, UPDATE, DELETE, CREATE, ALTER, DROP, "  \
 	"INDEX, REFERENCES, CREATE VIEW, SHOW VIEW, TRIGGER ON its database"
-#define LOGIN "check mysql.user and the password (LEDGERD_MYSQL_PASSWORD or mysql.password_file)"
+#define LOGIN                                                                                      \
+	"check mysql.user and the password (LEDGERD_MYSQL_PASSWORD or mysql.password_file); if "   \
+	"the account requires TLS, set mysql.tls_ca"
 #define PLUGIN                                                                                     \
 	"the client library does not know the account's authentication plugin: give mysql.user "   \
 	"another, caching_sha2_password on MySQL, mysql_native_password on MariaDB"
-#define TLS  "check mysql.tls_ca and mysql.tls_verify, and the server's certificate; " RECONNECT
+#define TLS                                                                                        \
+	"mysql.tls_ca must hold the authority that signed the server's certificate, and the "      \
+	"certificate must be for mysql.host; " RECONNECT
 #define DATA "the row does not fit its table: a bug, or the table was altered; compare it with sql/"
 #define BUG  "this is a bug: report it with the message"
 #define INFILE                                                                                     \
@@ -179,7 +183,7 @@ static const struct db_error table[] = {
 	{2055, DB_LOST, NETWORK},
 	{2058, DB_HALT, PLUGIN}, /* MariaDB's client */
 	{2059, DB_HALT, PLUGIN},
-	{2061, DB_HALT, LOGIN " or use TLS: the account's plugin refused"},
+	{2061, DB_HALT, LOGIN ": the account's plugin refused"},
 	{2068, DB_HALT, "the server asked for a file that was not offered: do not trust it"},
 
 	/* MySQL. */

@@ -33,6 +33,7 @@ static void *run(void *argument)
 	struct flusher *flusher = argument;
 	int64_t used_ms = flusher->clock->now_ms(flusher->clock);
 
+	pthread_setname_np(pthread_self(), "flusher");
 	while (!atomic_load(&flusher->stop)) {
 		if (!atomic_load(&flusher->busy))
 			wakeup_wait(&flusher->wakeup, flusher->keepalive_ms);
@@ -83,6 +84,10 @@ void flusher_stop(struct flusher *flusher)
 	atomic_store(&flusher->stop, true);
 	wakeup_ring(&flusher->wakeup);
 	pthread_join(flusher->thread, NULL);
+}
+
+void flusher_finish(struct flusher *flusher)
+{
 	flush_finish(&flusher->flush);
 	wakeup_finish(&flusher->wakeup);
 }

@@ -36,7 +36,8 @@ bool flusher_busy(const struct flusher *flusher);
 /* Ends a pause between two attempts: something has changed (flush_abandon). */
 void flusher_interrupt(struct flusher *flusher);
 
-/* Ends the thread; no flush is on its way. */
+/* Ends the thread, waiting for it; no flush is on its way. */
 void flusher_stop(struct flusher *flusher);
+void flusher_finish(struct flusher *flusher);
 
 #endif

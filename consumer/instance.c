@@ -3,9 +3,13 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "log.h"
 #include "mem.h"
+
+#define STOP_LOOK_MS 20   /* between two looks whether the thread has ended */
+#define STUCK_MS     1000 /* a tick that takes longer waits for the database */
 
 struct instance {
 	struct instance_config config;
@@ -13,6 +17,7 @@ struct instance {
 	struct leader *leader;
 	struct wakeup wakeup;
 	pthread_t thread;
+	atomic_bool ended;
 
 	pthread_mutex_t lock;    /* guards what follows; only the thread changes it */
 	struct worker **workers; /* by partition; NULL: not ours */
@@ -56,6 +61,7 @@ static void acquired(void *context, int32_t partition, int64_t epoch)
 		.clock = edges->clock,
 		.budget = edges->budget,
 		.metrics = &edges->metrics[partition],
+		.incidents = edges->incidents,
 		.lease_valid = lease_valid,
 		.ended = worker_has_ended,
 		.context = instance,
@@ -173,6 +179,7 @@ static void *run(void *argument)
 	struct instance *instance = argument;
 	const struct clock *clock = instance->edges.clock;
 
+	pthread_setname_np(pthread_self(), "instance");
 	while (!leader_stopped(instance->leader) || !idle(instance)) {
 		int64_t wait_ms;
 
@@ -181,6 +188,7 @@ static void *run(void *argument)
 		wait_ms = tick(instance);
 		wakeup_wait(&instance->wakeup, wait_ms);
 	}
+	atomic_store(&instance->ended, true);
 	return NULL;
 }
 
@@ -205,6 +213,7 @@ struct instance *instance_start(
 	pthread_mutex_init(&instance->lock, NULL);
 	wakeup_init(&instance->wakeup);
 	atomic_init(&instance->beat_ms, edges->clock->now_ms(edges->clock));
+	atomic_init(&instance->ended, false);
 	for (int32_t i = 0; i < config->leader.partitions; i++)
 		clear_gauges(&edges->metrics[i]);
 	instance->leader = leader_create(&config->leader, edges->lease_store, &events);
@@ -213,10 +222,27 @@ struct instance *instance_start(
 	return instance;
 }
 
+/* The leader has waited for an answer for so long that no lease is left to be released. */
+static bool hangs(const struct instance *instance)
+{
+	int64_t now_ms = instance->edges.clock->now_ms(instance->edges.clock);
+
+	return now_ms - atomic_load(&instance->beat_ms) > STUCK_MS &&
+	       leader_out_of_reach(instance->leader, now_ms);
+}
+
 void instance_stop(struct instance *instance)
 {
+	struct lease_store *store = instance->edges.lease_store;
+	struct timespec pause = {.tv_nsec = STOP_LOOK_MS * 1000000};
+
 	leader_stop(instance->leader);
 	wakeup_ring(&instance->wakeup);
+	while (!atomic_load(&instance->ended)) {
+		if (hangs(instance))
+			store->ops->interrupt(store);
+		nanosleep(&pause, NULL);
+	}
 	pthread_join(instance->thread, NULL);
 }
 

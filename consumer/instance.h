@@ -25,6 +25,7 @@ struct instance_edges {
 	const struct clock *clock;
 	struct budget *budget;
 	struct partition_metrics *metrics; /* one a partition of the topic */
+	struct incidents *incidents;       /* NULL: none are kept */
 };
 
 struct instance;
@@ -32,7 +33,10 @@ struct instance;
 struct instance *instance_start(
 	const struct instance_config *config, const struct instance_edges *edges);
 
-/* Flushes, releases every lease, and ends the thread; at most about the TTL if MySQL is away. */
+/*
+ * Flushes, releases every lease, and ends the thread.  If MySQL is away or hangs, it gives up when
+ * the leases have expired: after a TTL, and a third of one for a log-in that is under way.
+ */
 void instance_stop(struct instance *instance);
 void instance_destroy(struct instance *instance);
 

@@ -12,6 +12,7 @@ struct worker {
 	struct flusher flusher;
 	struct wakeup wakeup;
 	pthread_t thread;
+	atomic_bool interrupted;
 	atomic_bool ended;
 	_Atomic int64_t beat_ms;
 };
@@ -47,6 +48,17 @@ static bool lease_valid(void *context, int32_t partition, int64_t now_ms)
 	return worker->edges.lease_valid(worker->edges.context, partition, now_ms);
 }
 
+/* Whatever waits for the database fails now. */
+static void interrupt(struct worker *worker)
+{
+	struct store *reader = worker->edges.reader;
+	struct store *flush_store = worker->edges.flush_store;
+
+	atomic_store(&worker->interrupted, true);
+	reader->ops->interrupt(reader);
+	flush_store->ops->interrupt(flush_store);
+}
+
 static void on_state(void *context, int32_t partition, enum partition_state from,
 	enum partition_state to, const char *reason)
 {
@@ -61,6 +73,12 @@ static void on_state(void *context, int32_t partition, enum partition_state from
 		log_info("partition state", LI("partition", partition),
 			LS("from", partition_state_text(from)), LS("to", partition_state_text(to)),
 			LS("reason", reason));
+	if (to == PARTITION_FENCED || to == PARTITION_HALTED)
+		incidents_add(worker->edges.incidents,
+			worker->edges.clock->wall_ms(worker->edges.clock), partition,
+			partition_state_text(to), reason);
+	if (to == PARTITION_FENCED)
+		interrupt(worker);
 	if (to == PARTITION_FENCED || to == PARTITION_HALTED)
 		flusher_interrupt(&worker->flusher);
 }
@@ -77,23 +95,24 @@ static void on_retry(void *context, int32_t partition, const char *what, const s
 {
 	struct worker *worker = context;
 
+	if (atomic_load(&worker->interrupted))
+		return;
 	count_retry(worker, worker->edges.reader);
 	log_warn("will be tried again", LI("partition", partition), LS("while", what),
 		LS("error", err->text));
 }
 
-static void on_drift(void *context, int32_t partition, int64_t balances)
+static void on_drift(void *context, int32_t partition, enum drift drift, int64_t balances)
 {
-	log_error(
-		"balances in memory are not what MySQL has: run `ledgerd verify`; a restart reads "
-		"them anew",
-		LI("partition", partition), LI("balances", balances));
+	log_error(drift_text(drift), LI("partition", partition), LI("balances", balances));
 }
 
 static void on_flush_retry(void *context, enum flush_step step, const struct error *err)
 {
 	struct worker *worker = context;
 
+	if (atomic_load(&worker->interrupted))
+		return;
 	count_retry(worker, worker->edges.flush_store);
 	log_warn("flush will be tried again",
 		LI("partition", worker->flusher.flush.request.partition),
@@ -107,11 +126,13 @@ static void *run(void *argument)
 	struct worker *worker = argument;
 	int64_t wait_ms;
 
+	pthread_setname_np(pthread_self(), "worker");
 	while (!partition_ended(worker->partition)) {
 		wait_ms = partition_turn(worker->partition);
 		atomic_store(&worker->beat_ms, worker->edges.clock->now_ms(worker->edges.clock));
 		wakeup_wait(&worker->wakeup, wait_ms);
 	}
+	flusher_stop(&worker->flusher); /* here, as it may be waiting for the database */
 	atomic_store(&worker->ended, true);
 	worker->edges.ended(worker->edges.context);
 	return NULL;
@@ -145,6 +166,7 @@ struct worker *worker_start(const struct worker_config *config, const struct wor
 
 	worker->edges = *edges;
 	wakeup_init(&worker->wakeup);
+	atomic_init(&worker->interrupted, false);
 	atomic_init(&worker->ended, false);
 	atomic_init(&worker->beat_ms, edges->clock->now_ms(edges->clock));
 	worker->flusher.clock = edges->clock;
@@ -166,8 +188,8 @@ struct worker *worker_start(const struct worker_config *config, const struct wor
 void worker_join(struct worker *worker)
 {
 	pthread_join(worker->thread, NULL);
-	flusher_stop(&worker->flusher);
 	partition_destroy(worker->partition);
+	flusher_finish(&worker->flusher);
 	worker->edges.reader->ops->destroy(worker->edges.reader);
 	worker->edges.flush_store->ops->destroy(worker->edges.flush_store);
 	worker->edges.topic->ops->destroy(worker->edges.topic);
@@ -189,6 +211,7 @@ void worker_drain(struct worker *worker)
 void worker_lose(struct worker *worker, bool fenced)
 {
 	partition_lose(worker->partition, fenced);
+	interrupt(worker);
 	flusher_interrupt(&worker->flusher);
 	wake(worker);
 }

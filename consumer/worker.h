@@ -3,11 +3,16 @@
  *
  * The worker owns what it is given: the two stores and the topic.  It ends by itself when the
  * partition does; the instance then joins and destroys it.
+ *
+ * A database that hangs holds no thread longer than the lease: when that is lost, both connections
+ * are interrupted.  A COMMIT that was under way may have happened or not; the partition forgets it
+ * either way, and the next owner reads next_offset.
  */
 #ifndef CONSUMER_WORKER_H
 #define CONSUMER_WORKER_H
 
 #include "flusher.h"
+#include "incidents.h"
 #include "partition.h"
 
 struct worker_config {
@@ -25,6 +30,7 @@ struct worker_edges {
 	const struct clock *clock;
 	struct budget *budget;
 	struct partition_metrics *metrics;
+	struct incidents *incidents; /* NULL: none are kept */
 	bool (*lease_valid)(void *context, int32_t partition, int64_t now_ms);
 	void (*ended)(void *context);
 	void *context;
@@ -34,7 +40,7 @@ struct worker;
 
 struct worker *worker_start(const struct worker_config *config, const struct worker_edges *edges);
 
-/* Waits for the threads, and frees. */
+/* Frees, after worker_ended: then no thread has anything to wait for. */
 void worker_join(struct worker *worker);
 
 bool worker_ended(const struct worker *worker);

@@ -4,6 +4,7 @@
 #include "rogue_server.h"
 
 #include <arpa/inet.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -73,6 +74,8 @@ static void test_timeouts_fit_the_ttl(void **state)
 		assert_true(options.idle_timeout_ms >= 1000);
 		assert_true(options.idle_timeout_ms <= ttls_ms[i]);
 		assert_int_equal(options.idle_timeout_ms % 1000, 0);
+		assert_true(options.connect_timeout_ms > 0 &&
+			    3 * options.connect_timeout_ms <= 3000 + ttls_ms[i]);
 	}
 }
 
@@ -213,6 +216,128 @@ static void test_silence_is_noticed(void **state)
 	assert_true(mysql_env_now_ms() - begin_ms < 5000);
 	assert_false(db_connected(db));
 	db_destroy(db);
+}
+
+/* Interrupting, from another thread ------------------------------------------------------------ */
+
+struct interruption {
+	struct db *db;
+	int64_t after_ms;
+	pthread_t thread;
+};
+
+static void *interrupt_later(void *context)
+{
+	struct interruption *i = context;
+
+	mysql_env_sleep_ms(i->after_ms);
+	db_interrupt(i->db);
+	return NULL;
+}
+
+static void interrupt_after(struct interruption *i, struct db *db, int64_t after_ms)
+{
+	*i = (struct interruption){.db = db, .after_ms = after_ms};
+	assert_int_equal(pthread_create(&i->thread, NULL, interrupt_later, i), 0);
+}
+
+/* For good: nothing can be done with it any more, connecting anew included. */
+static void assert_of_no_use(struct db *db)
+{
+	struct error err;
+
+	assert_false(db_connected(db));
+	assert_int_equal(db_exec(db, "trying", &err, "DO 1"), DB_LOST);
+	assert_int_equal(db_ensure(db, &err), DB_LOST);
+	assert_non_null(strstr(err.text, "no longer wanted"));
+	assert_int_equal(db_connect(db, &err), DB_LOST);
+	assert_int_equal(db_errno(db), 0);
+}
+
+static void test_an_interrupted_statement_ends_at_once(void **state)
+{
+	struct mysql_env *env = *state;
+	struct db *db = connect_with(env, &env->options);
+	int64_t begin_ms = mysql_env_now_ms();
+	struct interruption i;
+	struct error err;
+
+	interrupt_after(&i, db, 200);
+	assert_int_equal(db_exec(db, "sleeping", &err, "DO SLEEP(20)"), DB_LOST);
+	assert_true(mysql_env_now_ms() - begin_ms < 5000);
+	assert_int_equal(db_errno(db), 0);
+	assert_non_null(strstr(err.text, "sleeping: "));
+	pthread_join(i.thread, NULL);
+	assert_of_no_use(db);
+	db_destroy(db);
+}
+
+/* Rows that the server is still making, after the first ones were read. */
+static void test_an_interrupted_result_ends_at_once(void **state)
+{
+	struct mysql_env *env = *state;
+	struct db *db = connect_with(env, &env->options);
+	int64_t begin_ms = mysql_env_now_ms();
+	struct interruption i;
+	struct error err;
+
+	interrupt_after(&i, db, 200);
+	assert_ok(db_query(db, "slow rows", &err,
+			  "SELECT REPEAT('x', 100000), SLEEP(0.05) FROM "
+			  "information_schema.COLLATIONS a, information_schema.COLLATIONS b"),
+		err);
+	while (db_next(db))
+		assert_true(mysql_env_now_ms() - begin_ms < 5000);
+	assert_int_equal(db_end(db, &err), DB_LOST);
+	pthread_join(i.thread, NULL);
+	assert_of_no_use(db);
+	db_destroy(db);
+}
+
+/* Before the first connection, between two, and just when one is made. */
+static void test_an_interruption_is_not_forgotten(void **state)
+{
+	struct mysql_env *env = *state;
+	struct db *db = db_create(&env->options);
+	struct error err;
+
+	db_interrupt(db);
+	db_interrupt(db);
+	assert_of_no_use(db);
+	db_destroy(db);
+	db = connect_with(env, &env->options);
+	db_disconnect(db);
+	db_interrupt(db);
+	assert_of_no_use(db);
+	db_destroy(db);
+	for (int64_t ms = 0; ms < 10; ms++) {
+		struct interruption i;
+
+		db = db_create(&env->options);
+		interrupt_after(&i, db, ms / 2);
+		while (db_connect(db, &err) == DB_OK)
+			;
+		pthread_join(i.thread, NULL);
+		assert_of_no_use(db);
+		db_destroy(db);
+	}
+}
+
+/* The descriptors are all given back. */
+static void test_connections_leave_no_descriptor_open(void **state)
+{
+	struct mysql_env *env = *state;
+	struct db *db = db_create(&env->options);
+	struct error err;
+	int before = dup(0), after;
+
+	for (int i = 0; i < 5; i++)
+		assert_ok(db_connect(db, &err), err);
+	db_destroy(db);
+	after = dup(0);
+	assert_int_equal(after, before + 1);
+	close(before);
+	close(after);
 }
 
 /* The server ends a session that is idle for too long: the row lock of a stopped client goes, too.
@@ -451,6 +576,10 @@ int main(void)
 		TEST(test_failed_connections_say_why),
 		TEST(test_tls_is_not_given_up),
 		TEST(test_silence_is_noticed),
+		TEST(test_an_interrupted_statement_ends_at_once),
+		TEST(test_an_interrupted_result_ends_at_once),
+		TEST(test_an_interruption_is_not_forgotten),
+		TEST(test_connections_leave_no_descriptor_open),
 		TEST(test_idle_sessions_end),
 		TEST(test_killed_connections_are_lost),
 		TEST(test_bad_statements_halt),

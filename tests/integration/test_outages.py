@@ -1,14 +1,21 @@
 """Servers that stop, restart and forget; a process that dies at the worst moments."""
 
 import os
+import signal
+import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
+import confluent_kafka
 import pytest
 
-from harness import event, eventually, random_events
+from harness import LEDGERD, event, eventually, random_events
 
 TTL_MS = 4000
+HANG_TTL_MS = 6000
+# A lease's time, a log-in that nobody can interrupt (a third of it), and a slow machine.
+GIVES_UP_S = HANG_TTL_MS / 1000 * 4 / 3 + 3
 
 
 @pytest.mark.parametrize("service", ["mysql", "kafka", "redis"])
@@ -34,6 +41,66 @@ def test_server_goes_and_comes_back(make_ledger, service, how):
     ledger.assert_equals_oracle()
     assert one.process.poll() is None
     eventually(one.is_ready, 30, "ready again")
+
+
+@contextmanager
+def load(ledger):
+    """Events from another process, many a second, for as long as the block lasts."""
+    producer = subprocess.Popen([LEDGERD, "produce", "--generate", "10000000", "--rate", "5000",
+                                 "--accounts", "1000"],
+                                env=ledger.environment | {  # which kafka-python can read
+                                    "LEDGERD_KAFKA_PROPERTIES": "{compression.type: none}"},
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        before = ledger.next_offsets()
+        eventually(lambda: min(ledger.next_offsets()) > max(before) + 1000, 30, "under load")
+        yield
+    finally:
+        producer.kill()
+        producer.wait()
+
+
+@pytest.mark.parametrize("moment", ["loaded", "idle", "long_ago"])
+def test_stop_while_mysql_hangs(make_ledger, moment):
+    """Connected, but silent: the end does not wait for statements, but for the leases at most."""
+    ledger = make_ledger(2, lease_ttl_ms=HANG_TTL_MS, consumer_batch_max_events=500)
+    one = ledger.start()
+    if moment == "loaded":
+        with load(ledger):
+            ledger.stack.pause("mysql")
+    else:
+        ledger.publish(random_events(500))
+        ledger.wait_consumed()
+        ledger.stack.pause("mysql")
+    if moment == "long_ago":
+        time.sleep(2 * HANG_TTL_MS / 1000)
+    begin = time.monotonic()
+    assert one.stop(timeout_s=60) == 0
+    assert time.monotonic() - begin < GIVES_UP_S
+    ledger.stack.resume("mysql")
+    ledger.start("two")
+    ledger.wait_consumed()
+    ledger.assert_equals_oracle()
+
+
+def test_lease_lost_while_mysql_hangs(make_ledger):
+    """The workers end while it still hangs; whoever comes first afterwards goes on."""
+    ledger = make_ledger(2, lease_ttl_ms=HANG_TTL_MS, consumer_batch_max_events=500)
+    one = ledger.start()
+    two = ledger.start("two", wait=False)
+    eventually(lambda: one.is_ready() and two.is_ready(), 30, "shared")
+    with load(ledger):
+        ledger.stack.pause("mysql")
+        begin = time.monotonic()
+        eventually(lambda: "lease given up" in one.log and "lease given up" in two.log,
+                   60, "both have dropped their partitions")
+        assert time.monotonic() - begin < GIVES_UP_S
+        assert one.get("/healthz")[0] == 200
+    assert one.stop(timeout_s=60) == 0
+    ledger.stack.resume("mysql")
+    ledger.wait_consumed()
+    ledger.assert_equals_oracle()
+    assert two.process.poll() is None
 
 
 def test_start_before_the_servers(make_ledger):
@@ -122,6 +189,44 @@ def test_balance_changed_by_hand_is_drift(make_ledger):
     ledger.sql("UPDATE account_balances SET available = available + 1 WHERE account_id = 1")
     eventually(lambda: one.metric("ledger_balance_drift") >= 1, 20, "drift is counted")
     assert "not what MySQL has" in one.log
+
+
+def test_stop_in_the_first_moments(ledger, tmp_path):
+    """A SIGTERM before the configuration is read is not lost, and not a death in mid-air."""
+    pipe = tmp_path / "config.yaml"
+    os.mkfifo(pipe)
+    process = subprocess.Popen([LEDGERD, "run", "-c", pipe], env=ledger.environment,
+                               stderr=subprocess.PIPE)
+    with open(pipe, "w") as config:  # opens when ledgerd reads
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        config.write("log: {level: info}\n")
+    _, log = process.communicate(timeout=30)
+    assert process.returncode == 0, log
+    assert b"stopping" in log
+
+
+@pytest.mark.load
+def test_prefetch_keeps_to_the_memory_plan(make_ledger):
+    """kafka.fetch_buffer is more than consumer.memory_max allows: less is fetched ahead."""
+    ledger = make_ledger(1, consumer_memory_max="256M", consumer_batch_max_bytes="2M",
+                         redis_pending_max=10000, kafka_fetch_buffer="1G",
+                         consumer_batch_max_events=10, consumer_flush_interval_min_ms=60000)
+    producer = confluent_kafka.Producer({"bootstrap.servers": ledger.stack.kafka.address})
+    for _ in range(250):
+        producer.produce(ledger.topic, b"x" * 900_000, b"1")
+        producer.flush(30)
+    one = ledger.start()
+
+    def resident_mib():
+        lines = Path(f"/proc/{one.process.pid}/status").read_text().splitlines()
+        return [int(line.split()[1]) // 1024 for line in lines if line.startswith("VmRSS")][0]
+
+    most = 0
+    for _ in range(50):
+        time.sleep(0.1)
+        most = max(most, resident_mib())
+    assert most < 160, f"{most} MiB resident, of 225 MB that wait"
 
 
 @pytest.mark.load

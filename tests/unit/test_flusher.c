@@ -46,6 +46,7 @@ static void run_flushes(int64_t keepalive_ms)
 		assert_int_equal(flusher->flush.verdict, FLUSH_COMMITTED);
 	}
 	flusher_stop(flusher);
+	flusher_finish(flusher);
 	assert_int_equal(offsets[0].next_offset, FLUSHES);
 	assert_int_equal(db.commits, FLUSHES);
 

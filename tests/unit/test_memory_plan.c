@@ -34,6 +34,23 @@ static void test_defaults_fit(void **state)
 	assert_true(result.dedupe_ids >= 80000 && result.fetch_bytes >= 2 * MIB);
 }
 
+/* Prefetch that is too much for half of the memory is halved until it fits, and no further. */
+static void test_prefetch_is_lowered(void **state)
+{
+	struct partition_config small = {
+		.batch_max_events = 100, .batch_max_bytes = MIB, .dedupe_ids = 400};
+	struct memory_plan result;
+	struct error err;
+
+	assert_int_equal(memory_plan(&small, 256 * MIB, GIB, 0, 1, &result, &err), 0);
+	assert_true(result.lowered);
+	assert_int_equal(result.fetch_bytes, 64 * MIB);
+	assert_true(result.fixed_bytes <= 128 * MIB);
+	assert_int_equal(memory_plan(&small, 256 * MIB, 64 * MIB, 0, 1, &result, &err), 0);
+	assert_false(result.lowered);
+	assert_int_equal(result.fetch_bytes, 64 * MIB);
+}
+
 static void test_too_little_is_refused(void **state)
 {
 	struct memory_plan result;
@@ -48,6 +65,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_defaults_fit),
+		cmocka_unit_test(test_prefetch_is_lowered),
 		cmocka_unit_test(test_too_little_is_refused),
 	};
 

@@ -1,0 +1,224 @@
+/*
+ * A worker whose database hangs: whatever call its threads wait in, they end when the lease does,
+ * nothing that had no answer counts as done, and nobody who asks the worker is made to wait.
+ */
+#include "fixture.h"
+
+#include <pthread.h>
+#include <time.h>
+
+#include "store_memory.h"
+#include "topic_memory.h"
+#include "worker.h"
+
+#define EPOCH   7
+#define SOON_MS 10000 /* a hang that nobody ends is noticed after so long */
+#define A_WHILE 100   /* ms in which nothing is to happen */
+
+/* Calls that wait until their store is interrupted. */
+enum hang { HANG_NONE, HANG_READING, HANG_COMMIT, HANG_PING };
+
+struct world {
+	struct budget budget;
+	struct memory_log log;
+	struct topic_memory_faults kafka;
+	struct partition_offset_row offsets[1];
+	struct memory_database db;
+	struct partition_metrics metrics;
+	struct store *reader;
+	struct store *flush_store;
+	struct worker *worker;
+	atomic_bool lease;
+	atomic_int hang;
+	atomic_int hanging; /* threads that wait in such a call */
+	atomic_bool reader_interrupted;
+	atomic_bool flush_interrupted;
+	atomic_bool ended;
+};
+
+static struct world world;
+static struct store_ops sound_ops, hang_ops;
+
+static void sleep_ms(int64_t ms)
+{
+	struct timespec pause = {ms / 1000, ms % 1000 * 1000000};
+
+	nanosleep(&pause, NULL);
+}
+
+static bool within(int64_t ms, bool (*condition)(void))
+{
+	for (; ms > 0 && !condition(); ms--)
+		sleep_ms(1);
+	return condition();
+}
+
+static bool hanging(void)
+{
+	return atomic_load(&world.hanging) > 0;
+}
+
+static bool ended(void)
+{
+	return worker_ended(world.worker);
+}
+
+static void wait_interrupted(const struct store *s, enum hang hang)
+{
+	const atomic_bool *interrupted = s == world.reader ? &world.reader_interrupted
+							   : &world.flush_interrupted;
+
+	if (atomic_load(&world.hang) != (int)hang)
+		return;
+	atomic_fetch_add(&world.hanging, 1);
+	while (!atomic_load(interrupted))
+		sleep_ms(1);
+	atomic_fetch_sub(&world.hanging, 1);
+}
+
+static enum store_result hang_read_partition(struct store *s, int32_t partition,
+	struct store_partition *ret_partition, struct error *err)
+{
+	wait_interrupted(s, HANG_READING);
+	return sound_ops.read_partition(s, partition, ret_partition, err);
+}
+
+static enum store_result hang_commit(struct store *s, struct error *err)
+{
+	wait_interrupted(s, HANG_COMMIT);
+	return sound_ops.commit(s, err);
+}
+
+static enum store_result hang_ping(struct store *s, struct error *err)
+{
+	wait_interrupted(s, HANG_PING);
+	return sound_ops.ping(s, err);
+}
+
+static void hang_interrupt(struct store *s)
+{
+	sound_ops.interrupt(s);
+	atomic_store(
+		s == world.reader ? &world.reader_interrupted : &world.flush_interrupted, true);
+}
+
+static struct store *create_store(void)
+{
+	struct store *s = store_memory_create(&world.db, NULL, NULL);
+
+	sound_ops = *s->ops;
+	hang_ops = sound_ops;
+	hang_ops.read_partition = hang_read_partition;
+	hang_ops.commit = hang_commit;
+	hang_ops.ping = hang_ping;
+	hang_ops.interrupt = hang_interrupt;
+	s->ops = &hang_ops;
+	return s;
+}
+
+static bool lease_valid(void *context, int32_t partition, int64_t now_ms)
+{
+	return atomic_load(&world.lease);
+}
+
+static void has_ended(void *context)
+{
+	atomic_store(&world.ended, true);
+}
+
+static void begin(enum hang hang)
+{
+	struct worker_config config = {
+		.keepalive_ms = 10,
+		.partition = {.partitions = 1,
+			.cluster_id = "memory",
+			.epoch = EPOCH,
+			.batch_max_events = 8,
+			.batch_max_bytes = 100000,
+			.poll_idle_ms = 10,
+			.dedupe_ids = 32,
+			.redis_pending_max = 10,
+			.seed = 3,
+			.key = "fixture",
+			.out_of_range_ms = 30000},
+	};
+	struct worker_edges edges = {.clock = &clock_system,
+		.budget = &world.budget,
+		.metrics = &world.metrics,
+		.lease_valid = lease_valid,
+		.ended = has_ended};
+
+	memset(&world, 0, sizeof world);
+	world.lease = true;
+	world.hang = (int)hang;
+	world.offsets[0].epoch = EPOCH;
+	budget_init(&world.budget, (size_t)1 << 30);
+	memory_log_init(&world.log, 1);
+	memory_log_append(&world.log, "1", 1, "no event", 8, FIXTURE_TIME_MS);
+	memory_database_init(&world.db, 1, world.offsets);
+	edges.reader = world.reader = create_store();
+	edges.flush_store = world.flush_store = create_store();
+	edges.topic = topic_memory_create(&world.log, &world.kafka);
+	world.worker = worker_start(&config, &edges);
+	assert_true(within(SOON_MS, hanging));
+}
+
+/* The worker has ended: joining it takes no time, as the thread of the leases does it. */
+static void finish(void)
+{
+	assert_true(within(SOON_MS, ended));
+	worker_join(world.worker);
+	assert_true(world.ended);
+	assert_int_equal(budget_used(&world.budget), 0);
+	memory_database_finish(&world.db);
+	memory_log_finish(&world.log);
+}
+
+static void test_reading_ends_with_the_lease(void **state)
+{
+	begin(HANG_READING);
+	worker_lose(world.worker, false);
+	finish();
+}
+
+/* The COMMIT had no answer, so it does not count; the next owner finds out. */
+static void test_a_flush_ends_with_the_lease(void **state)
+{
+	begin(HANG_COMMIT);
+	worker_lose(world.worker, false);
+	finish();
+	assert_int_equal(world.offsets[0].next_offset, 0);
+	assert_int_equal(counter_read(&world.metrics.outcomes[OUTCOME_DEAD_LETTER]), 0);
+}
+
+/* The thread of the leases may hang itself: the worker heeds the clock alone. */
+static void test_a_flush_ends_when_the_lease_has_run_out(void **state)
+{
+	begin(HANG_COMMIT);
+	atomic_store(&world.lease, false);
+	finish();
+	assert_int_equal(world.offsets[0].next_offset, 0);
+}
+
+/* Everything is flushed, but the flusher waits for an answer: nobody is told that it has ended, so
+ * nobody joins it, until the lease is lost. */
+static void test_a_drained_worker_does_not_make_others_wait(void **state)
+{
+	begin(HANG_PING);
+	worker_drain(world.worker);
+	assert_false(within(A_WHILE, ended));
+	worker_lose(world.worker, false);
+	finish();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_reading_ends_with_the_lease),
+		cmocka_unit_test(test_a_flush_ends_with_the_lease),
+		cmocka_unit_test(test_a_flush_ends_when_the_lease_has_run_out),
+		cmocka_unit_test(test_a_drained_worker_does_not_make_others_wait),
+	};
+
+	return cmocka_run_group_tests_name("worker", tests, NULL, NULL);
+}
