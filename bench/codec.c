@@ -49,6 +49,26 @@ static uint64_t decode_events(long rounds)
 	return sum;
 }
 
+/* The same with a field of other scripts. */
+static uint64_t decode_utf8(long rounds)
+{
+	static const char value[] =
+		"{\"transaction_id\":\"0192f7c0-7b1a-7c3e-9d52-1f0f4f8a2b11\",\"account_id\":1001,"
+		"\"currency\":\"USDT\",\"type\":\"DEPOSIT\",\"amount\":\"10.5\",\"note\":\""
+		"\xc3\xa4\xc3\xb6\xc3\xbc \xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e "
+		"\xd0\xbf\xd1\x80\xd0\xb8\xd0\xb2\xd0\xb5\xd1\x82 \xf0\x9f\x98\x80\"}";
+	struct event event;
+	const char *detail;
+	uint64_t sum = 0;
+
+	for (long i = 0; i < rounds; i++) {
+		if (decode_event(value, sizeof(value) - 1, 0, &event, &detail) != DEAD_NONE)
+			abort();
+		sum += (uint64_t)event.account_id;
+	}
+	return sum;
+}
+
 static uint64_t decode_messages(long rounds)
 {
 	struct message message = {
@@ -201,6 +221,7 @@ int main(int argc, char **argv)
 	long rounds = argc > 1 ? atol(argv[1]) : 2000000;
 
 	measure("decode_event", decode_events, rounds);
+	measure("decode_event, not ASCII", decode_utf8, rounds);
 	measure("decode_message", decode_messages, rounds);
 	fill_batch();
 	measure("encode a journal row", encode_journal, rounds);

@@ -8,6 +8,7 @@
 #include "log.h"
 
 #include "mem.h"
+#include "utf8.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -91,35 +92,11 @@ static void putf(struct line *line, const char *format, ...)
 	put(line, text);
 }
 
-/* Length of the UTF-8 character that begins here; 0 if the bytes are none. */
-static size_t utf8_length(const unsigned char *s, size_t left)
-{
-	uint32_t code;
-	size_t length;
-
-	if (s[0] < 0x80)
-		return 1;
-	if (s[0] < 0xc2 || s[0] > 0xf4)
-		return 0;
-	length = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
-	if (length > left)
-		return 0;
-	code = s[0] & (0x7f >> length);
-	for (size_t i = 1; i < length; i++) {
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-		code = code << 6 | (s[i] & 0x3f);
-	}
-	if ((length == 3 && code < 0x800) || (length == 4 && (code < 0x10000 || code > 0x10ffff)))
-		return 0;
-	return code >= 0xd800 && code <= 0xdfff ? 0 : length;
-}
-
 /* One character as it stands between quotes; returns how many bytes of the text it was. */
 static size_t put_character(struct line *line, const unsigned char *s, size_t left)
 {
 	static const char shorts[] = "\"\"\\\\\nn\rr\tt"; /* pairs: character, its escape */
-	size_t length = utf8_length(s, left);
+	size_t length = utf8_length((const char *)s, left);
 
 	for (const char *pair = shorts; *pair; pair += 2)
 		if (*s == (unsigned char)*pair) {

@@ -16,6 +16,7 @@
 
 #include "digits.h"
 #include "murmur2.h"
+#include "utf8.h"
 
 enum field {
 	FIELD_OTHER = 0,
@@ -147,34 +148,12 @@ static inline const char *skip_plain(const struct reader *r, const char *at)
 	return at;
 }
 
-/* A character that is not ASCII, by RFC 3629: no surrogates, nothing longer than it needs to be. */
+/* A character that is not ASCII. */
 static const char *skip_utf8(struct reader *r, const char *at)
 {
-	static const char detail[] = "not valid UTF-8";
-	const unsigned char *bytes = (const unsigned char *)at;
-	unsigned char low = 0x80;
-	unsigned char high = 0xbf;
-	int more;
+	size_t length = utf8_length(at, (size_t)(r->end - at));
 
-	if (bytes[0] >= 0xc2 && bytes[0] <= 0xdf) {
-		more = 1;
-	} else if (bytes[0] >= 0xe0 && bytes[0] <= 0xef) {
-		more = 2;
-		low = bytes[0] == 0xe0 ? 0xa0 : low;
-		high = bytes[0] == 0xed ? 0x9f : high;
-	} else if (bytes[0] >= 0xf0 && bytes[0] <= 0xf4) {
-		more = 3;
-		low = bytes[0] == 0xf0 ? 0x90 : low;
-		high = bytes[0] == 0xf4 ? 0x8f : high;
-	} else {
-		return fail(r, detail);
-	}
-	if (r->end - at <= more || bytes[1] < low || bytes[1] > high)
-		return fail(r, detail);
-	for (int i = 2; i <= more; i++)
-		if ((bytes[i] & 0xc0) != 0x80)
-			return fail(r, detail);
-	return at + 1 + more;
+	return length ? at + length : fail(r, "not valid UTF-8");
 }
 
 static int hex_value(int c)

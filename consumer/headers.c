@@ -2,10 +2,9 @@
 #include "headers.h"
 
 #include "mem.h"
+#include "utf8.h"
 
 #include <sodium.h>
-#include <stdbool.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,42 +37,6 @@ static void put(struct headers *h, const char *text)
 
 	memcpy(reserve(h, length), text, length);
 	h->length += length;
-}
-
-/* Length of the UTF-8 character that begins here; 0 if the bytes are none. */
-static size_t character_length(const unsigned char *s, size_t left)
-{
-	uint32_t code;
-	size_t length;
-
-	if (s[0] < 0x80)
-		return 1;
-	if (s[0] < 0xc2 || s[0] > 0xf4)
-		return 0;
-	length = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
-	if (length > left)
-		return 0;
-	code = s[0] & (0x7f >> length);
-	for (size_t i = 1; i < length; i++) {
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-		code = code << 6 | (s[i] & 0x3f);
-	}
-	if ((length == 3 && code < 0x800) || (length == 4 && (code < 0x10000 || code > 0x10ffff)))
-		return 0;
-	return code >= 0xd800 && code <= 0xdfff ? 0 : length;
-}
-
-static bool is_utf8(const unsigned char *bytes, size_t length)
-{
-	for (size_t i = 0; i < length;) {
-		size_t step = character_length(bytes + i, length - i);
-
-		if (step == 0)
-			return false;
-		i += step;
-	}
-	return true;
 }
 
 static size_t escape(unsigned char c, char *text)
@@ -118,7 +81,7 @@ static void put_value(struct headers *h, const void *bytes, size_t length)
 {
 	if (!bytes)
 		put(h, "null");
-	else if (is_utf8(bytes, length))
+	else if (utf8_valid(bytes, length))
 		put_string(h, bytes, length);
 	else
 		put_base64(h, bytes, length);

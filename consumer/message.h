@@ -14,8 +14,8 @@ struct message {
 	size_t key_length;
 	const char *value; /* NULL if absent (a tombstone); may be empty */
 	size_t value_length;
-	const char *headers; /* JSON text: an array of [name, value] with value a string or null;
-				NULL if none */
+	const char *headers; /* JSON text: an array of [name, value], each a string, or null, or
+				{"base64": "..."} (headers.h); NULL if there are none */
 	size_t headers_length;
 };
 

@@ -180,6 +180,7 @@ void publisher_begin(struct publisher *pub, int32_t partition, int64_t redis_off
 	p->published = redis_offset;
 	p->check_due = true;
 	p->marker_offset = -1;
+	p->probing.count = 0;
 	put_images(pub, p, images, count, &dropped);
 	publication_advance(p);
 	pthread_mutex_unlock(&pub->lock);
@@ -252,6 +253,66 @@ void publisher_end(struct publisher *pub, int32_t partition)
 	p->sync = SYNC_IDLE;
 	p->check_due = false;
 	pthread_mutex_unlock(&pub->lock);
+}
+
+void publisher_probe(struct publisher *pub, int32_t partition, const struct publisher_probe *probes,
+	size_t count)
+{
+	struct publication *p = publication_of(pub, partition);
+	struct probing *probing = &p->probing;
+
+	assert(count <= PUBLISHER_PROBES_MAX);
+	pthread_mutex_lock(&pub->lock);
+	assert(p->sync != SYNC_IDLE);
+	if (probing->count == 0 || probing->answered) {
+		for (size_t i = 0; i < count; i++)
+			probing->probes[i] = probes[i];
+		probing->count = count;
+		probing->answered = false;
+	}
+	pthread_mutex_unlock(&pub->lock);
+	pub->wake(pub->wake_context);
+}
+
+size_t publisher_probed(struct publisher *pub, int32_t partition,
+	struct publisher_probe ret_probes[PUBLISHER_PROBES_MAX])
+{
+	struct probing *probing = &publication_of(pub, partition)->probing;
+	size_t count;
+
+	pthread_mutex_lock(&pub->lock);
+	count = probing->answered ? probing->count : 0;
+	for (size_t i = 0; i < count; i++)
+		ret_probes[i] = probing->probes[i];
+	if (count)
+		*probing = (struct probing){0};
+	pthread_mutex_unlock(&pub->lock);
+	return count;
+}
+
+static bool newer_waits(const struct publication *p, const struct snapshot_image *image)
+{
+	const struct snapshot_image *waiting = image_map_find(&p->pending, image->key);
+
+	return waiting && waiting->version > image->version;
+}
+
+void publisher_mend(
+	struct publisher *pub, int32_t partition, const struct snapshot_image *images, size_t count)
+{
+	struct publication *p = publication_of(pub, partition);
+	bool dropped = false;
+
+	pthread_mutex_lock(&pub->lock);
+	assert(p->sync != SYNC_IDLE);
+	for (size_t i = 0; i < count && publication_keeps(p); i++)
+		if (!newer_waits(p, &images[i]))
+			put(pub, p, &images[i], &dropped);
+	pthread_mutex_unlock(&pub->lock);
+
+	if (dropped)
+		warn_dropped(pub);
+	pub->wake(pub->wake_context);
 }
 
 int64_t publisher_offset(const struct publisher *pub, int32_t partition)

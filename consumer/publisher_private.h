@@ -30,6 +30,13 @@ enum sync {
 	SYNC_SCANNED,  /* all are written: the marker may say so */
 };
 
+/* A partition's question, and its answer. */
+struct probing {
+	struct publisher_probe probes[PUBLISHER_PROBES_MAX];
+	size_t count; /* 0: none */
+	bool answered;
+};
+
 /* The publication of one partition's balances. */
 struct publication {
 	enum sync sync;
@@ -48,6 +55,8 @@ struct publication {
 	char marker[SNAPSHOT_MARKER_MAX]; /* as last read or written */
 	int64_t marker_offset;            /* up to which it says that all is there, or -1 */
 	int64_t marker_ms;                /* when it was last written */
+
+	struct probing probing;
 };
 
 /* Images of a round that are in a slice. */
@@ -109,6 +118,7 @@ struct publisher {
 	struct backoff store_backoff;
 	uint64_t tokens;
 	uint64_t random;
+	uint64_t replaced; /* of the snapshot, as last seen */
 };
 
 /* All with the lock held. */

@@ -1,7 +1,8 @@
 /*
  * See publisher.h.  This is the driver's side: publisher_step, and what it does, in that order.
  *
- *     connect -> identity -> markers read -> tokens -> markers written -> a slice written or taken
+ *     connect -> identity -> markers read -> tokens -> markers written -> probes
+ *         -> a slice written or taken
  *
  * A partition's marker is one of
  *
@@ -328,6 +329,95 @@ static int64_t write_marker(struct publisher *pub, struct marker_job *job, int64
 	return wait_ms;
 }
 
+/* Probes --------------------------------------------------------------------------------------- */
+
+/* What is asked of Redis, and what of the publication must hold afterwards still. */
+struct probe_job {
+	int32_t partition;
+	uint64_t generation;
+	struct probing probing;
+};
+
+/* Whether Redis has been told all up to the probe's event, and nothing of it is on its way. */
+static bool covers(const struct publication *p, const struct publisher_probe *probe)
+{
+	struct balance_key key = probe->image.key;
+
+	return probe->last_offset < p->published && !image_map_find(&p->pending, key) &&
+	       !image_map_find(&p->round, key);
+}
+
+static void fill_job(struct probe_job *job, int32_t partition, const struct publication *p)
+{
+	*job = (struct probe_job){partition, p->generation, p->probing};
+	for (size_t i = 0; i < p->probing.count; i++)
+		job->probing.probes[i].covered = covers(p, &p->probing.probes[i]);
+}
+
+static bool find_probes(struct publisher *pub, struct probe_job *ret_job)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&pub->lock);
+	for (int32_t i = 0; i < pub->config.partitions && !found; i++) {
+		const struct publication *p = &pub->publications[i];
+
+		if (p->sync != SYNC_COMPLETE || p->probing.count == 0 || p->probing.answered)
+			continue;
+		found = true;
+		fill_job(ret_job, i, p);
+	}
+	pthread_mutex_unlock(&pub->lock);
+	return found;
+}
+
+static int ask_redis(struct publisher *pub, struct probe_job *job, struct error *err)
+{
+	struct balance_key keys[PUBLISHER_PROBES_MAX];
+	struct snapshot_image found[PUBLISHER_PROBES_MAX];
+	int r;
+
+	for (size_t i = 0; i < job->probing.count; i++)
+		keys[i] = job->probing.probes[i].image.key;
+	r = pub->snapshot->ops->read(pub->snapshot, keys, job->probing.count, found, err);
+	for (size_t i = 0; r == 0 && i < job->probing.count; i++)
+		job->probing.probes[i].found = found[i];
+	job->probing.answered = r == 0;
+	return r;
+}
+
+/*
+ * The marker was read after the balances.  If it is another one, what they were means nothing: the
+ * server was emptied, or somebody else publishes.  Neither if it speaks of what this owner has not
+ * committed yet: the database has gone back, and the log brings the same versions again.
+ */
+static void take_probes(struct publisher *pub, const struct probe_job *job, const char *marker)
+{
+	struct publication *p = &pub->publications[job->partition];
+
+	if (p->sync != SYNC_COMPLETE || p->generation != job->generation)
+		return;
+	p->probing.count = 0;
+	if (strcmp(p->marker, marker) != 0)
+		p->check_due = true;
+	else if (p->marker_offset <= p->offered)
+		p->probing = job->probing;
+}
+
+static int64_t read_probes(struct publisher *pub, struct probe_job *job, int64_t now_ms)
+{
+	char marker[SNAPSHOT_MARKER_MAX];
+	struct error err;
+
+	if (ask_redis(pub, job, &err) < 0 ||
+		pub->snapshot->ops->read_marker(pub->snapshot, job->partition, marker, &err) < 0)
+		return redis_failed(pub, "reading balances", &err, now_ms);
+	pthread_mutex_lock(&pub->lock);
+	take_probes(pub, job, marker);
+	pthread_mutex_unlock(&pub->lock);
+	return 0;
+}
+
 /* Rounds --------------------------------------------------------------------------------------- */
 
 /* What waits becomes the round, if there is none. */
@@ -535,15 +625,31 @@ static bool take_scan(struct publisher *pub, int64_t now_ms)
 
 /* Slices --------------------------------------------------------------------------------------- */
 
+/* Keys of another type that the newest publish replaced. */
+static uint64_t take_replaced(struct publisher *pub)
+{
+	uint64_t replaced = pub->snapshot->replaced - pub->replaced;
+
+	pub->replaced = pub->snapshot->replaced;
+	if (replaced)
+		log_warn("keys of redis that belong to balances were of another type and have been "
+			 "replaced: another program writes there",
+			LU("keys", replaced));
+	return replaced;
+}
+
 static int64_t write_slice(struct publisher *pub, int64_t now_ms)
 {
 	struct slice *slice = &pub->slice;
 	size_t stale = 0;
+	uint64_t replaced;
 	struct error err;
 	int r = pub->snapshot->ops->publish(
 		pub->snapshot, slice->images, slice->count, &stale, &err);
 
+	replaced = take_replaced(pub);
 	pthread_mutex_lock(&pub->lock);
+	pub->stats.replaced += replaced;
 	if (r < 0) {
 		pub->stats.failed++;
 	} else {
@@ -594,6 +700,7 @@ static int64_t idle_ms(struct publisher *pub, int64_t now_ms)
 int64_t publisher_step(struct publisher *pub, int64_t now_ms)
 {
 	struct marker_job job;
+	struct probe_job probes;
 
 	if (!pub->connected)
 		return connect_redis(pub, now_ms);
@@ -605,6 +712,8 @@ int64_t publisher_step(struct publisher *pub, int64_t now_ms)
 		return write_token(pub, &job, now_ms);
 	if (find_job(pub, needs_marker, now_ms, &job))
 		return write_marker(pub, &job, now_ms);
+	if (find_probes(pub, &probes))
+		return read_probes(pub, &probes, now_ms);
 	if (pub->slice.count)
 		return write_slice(pub, now_ms);
 	if (take_slice(pub, now_ms))

@@ -94,6 +94,7 @@ static void *run(void *context)
 {
 	struct publisher_thread *t = context;
 
+	pthread_setname_np(pthread_self(), "publisher");
 	pthread_mutex_lock(&t->lock);
 	for (;;) {
 		int64_t now_ms = clock_system.now_ms(&clock_system);

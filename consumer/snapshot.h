@@ -23,6 +23,13 @@ struct snapshot_image {
 	int64_t updated_ms;
 };
 
+/* What stands at a key. */
+#define SNAPSHOT_SEEN_MAX 192
+struct snapshot_seen {
+	struct snapshot_image image;  /* as `read` gives it */
+	char text[SNAPSHOT_SEEN_MAX]; /* another one whenever something else stands there; "none" */
+};
+
 #define SNAPSHOT_VERSION_END  (INT64_C(1) << 53) /* Lua's numbers are doubles */
 #define SNAPSHOT_UNREADABLE   (-1) /* the version of what is there, but in no form of ours */
 #define SNAPSHOT_IDENTITY_MAX 128  /* with the NUL */
@@ -50,7 +57,8 @@ struct snapshot_ops {
 	/*
 	 * Writes images, pipelined; a key that has a higher version keeps it, an equal one is
 	 * overwritten.  0 when every one is acknowledged; *ret_stale counts those that lost.  After
-	 * an error nothing is known of any of them, and sending all again is harmless.
+	 * an error nothing is known of any of them, and sending all again is harmless.  A key that
+	 * holds something else than a hash is replaced, and counted in snapshot.replaced.
 	 */
 	int (*publish)(struct snapshot *s, const struct snapshot_image *images, size_t count,
 		size_t *ret_stale, struct error *err);
@@ -58,12 +66,23 @@ struct snapshot_ops {
 	 * SNAPSHOT_UNREADABLE where somebody else has written. */
 	int (*read)(struct snapshot *s, const struct balance_key *keys, size_t count,
 		struct snapshot_image *ret_images, struct error *err);
+	/*
+	 * For `snapshot rebuild`, which alone may go back: what stands at each key; and each key
+	 * replaced by its image (version 0: deleted), whatever the versions, if what was seen there
+	 * still stands there.  ret_done[i]: it was.  In calls of any length.
+	 */
+	int (*look)(struct snapshot *s, const struct balance_key *keys, size_t count,
+		struct snapshot_seen *ret_seen, struct error *err);
+	int (*force)(struct snapshot *s, const struct snapshot_seen *seen,
+		const struct snapshot_image *images, size_t count, bool *ret_done,
+		struct error *err);
 	void (*destroy)(struct snapshot *s);
 };
 
 /* Every snapshot begins with this. */
 struct snapshot {
 	const struct snapshot_ops *ops;
+	uint64_t replaced; /* keys of another type that publish has replaced so far */
 };
 
 #endif

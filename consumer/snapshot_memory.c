@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -379,9 +380,11 @@ static int memory_write_marker(struct snapshot *s, int32_t partition, const char
 	return strikes(&c->server->faults.markers_unsettled) ? broken(c, err) : 0;
 }
 
-/* What lua/publish.lua does; whether the image was stale. */
-static bool write_image(struct snapshot_memory *server, const struct snapshot_image *image)
+/* What lua/publish.lua does; whether the image was stale.  All that is unreadable in here stands
+ * for a key of another type. */
+static bool write_image(struct connection *c, const struct snapshot_image *image)
 {
+	struct snapshot_memory *server = c->server;
 	struct snapshot_image before = image_of(&server->contents, image->key);
 
 	assert(image->version > 0 && image->version < SNAPSHOT_VERSION_END);
@@ -390,6 +393,7 @@ static bool write_image(struct snapshot_memory *server, const struct snapshot_im
 	if (image_map_put(&server->contents.images, image) == IMAGE_STALE)
 		return true;
 	history_add(server, (struct write){.before = before});
+	c->base.replaced += before.version == SNAPSHOT_UNREADABLE;
 	return false;
 }
 
@@ -409,7 +413,7 @@ static int memory_publish(struct snapshot *s, const struct snapshot_image *image
 		written = count;
 	*ret_stale = 0;
 	for (size_t i = 0; i < written; i++)
-		*ret_stale += write_image(c->server, &images[i]);
+		*ret_stale += write_image(c, &images[i]);
 	return fail ? broken(c, err) : 0;
 }
 
@@ -426,6 +430,57 @@ static int memory_read(struct snapshot *s, const struct balance_key *keys, size_
 	return 0;
 }
 
+/* What lua/force.lua calls `seen`. */
+static void seen_text(const struct snapshot_image *image, char text[SNAPSHOT_SEEN_MAX])
+{
+	char amounts[2][DECIMAL_TEXT_MAX];
+
+	snprintf(text, SNAPSHOT_SEEN_MAX, "none");
+	if (image->version)
+		snprintf(text, SNAPSHOT_SEEN_MAX, "hash %s %s %" PRId64 " %" PRId64,
+			decimal_text(image->available, amounts[0]),
+			decimal_text(image->frozen, amounts[1]), image->version, image->updated_ms);
+}
+
+static int memory_look(struct snapshot *s, const struct balance_key *keys, size_t count,
+	struct snapshot_seen *ret_seen, struct error *err)
+{
+	struct connection *c = (struct connection *)s;
+	int r = check_connected(c, err);
+
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		ret_seen[i].image = image_of(&c->server->contents, keys[i]);
+		seen_text(&ret_seen[i].image, ret_seen[i].text);
+	}
+	return r;
+}
+
+/* What lua/force.lua does at a key; whether it did. */
+static bool force_image(struct snapshot_memory *server, const struct snapshot_seen *seen,
+	const struct snapshot_image *image)
+{
+	struct snapshot_image before = image_of(&server->contents, image->key);
+	char text[SNAPSHOT_SEEN_MAX];
+
+	seen_text(&before, text);
+	if (strcmp(text, seen->text) != 0)
+		return false;
+	image_force(&server->contents, image);
+	history_add(server, (struct write){.before = before});
+	return true;
+}
+
+static int memory_force(struct snapshot *s, const struct snapshot_seen *seen,
+	const struct snapshot_image *images, size_t count, bool *ret_done, struct error *err)
+{
+	struct connection *c = (struct connection *)s;
+	int r = check_connected(c, err);
+
+	for (size_t i = 0; r == 0 && i < count; i++)
+		ret_done[i] = force_image(c->server, &seen[i], &images[i]);
+	return r;
+}
+
 static void memory_destroy(struct snapshot *s)
 {
 	free(s);
@@ -439,6 +494,8 @@ static const struct snapshot_ops memory_ops = {
 	.write_marker = memory_write_marker,
 	.publish = memory_publish,
 	.read = memory_read,
+	.look = memory_look,
+	.force = memory_force,
 	.destroy = memory_destroy,
 };
 

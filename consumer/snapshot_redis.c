@@ -68,7 +68,6 @@ static const struct remedy remedies[] = {
 	{"READONLY", -EROFS, "it is a replica: redis.host must name the master"},
 	{"MISCONF", -ENOSPC, "it cannot save its data to disk: its log says why"},
 	{"OOM", -ENOSPC, "its memory is full: raise maxmemory"},
-	{"WRONGTYPE", -EINVAL, "another program has written a key of ours: delete the key"},
 	{"MOVED", -ENOTSUP, "Redis Cluster is not supported: name a server that is in none"},
 	{"CROSSSLOT", -ENOTSUP, "Redis Cluster is not supported: name a server that is in none"},
 	{"CLUSTERDOWN", -ENOTSUP, "Redis Cluster is not supported: name a server that is in none"},
@@ -458,9 +457,9 @@ struct pipeline {
 	size_t sent;
 	size_t answered;
 	size_t stale;
-	bool no_script; /* the script was forgotten: nothing of what was sent is known */
-	bool failed;    /* a call was refused: nothing more is sent */
-	size_t failed_call;
+	size_t replaced;
+	bool no_script;    /* the script was forgotten: nothing of what was sent is known */
+	bool failed;       /* a call was refused: nothing more is sent */
 	char message[200]; /* the server's, of the first call that was refused */
 };
 
@@ -517,9 +516,16 @@ static void note_refused(struct pipeline *p, const char *message)
 		p->no_script = true;
 	} else if (!p->failed) {
 		p->failed = true;
-		p->failed_call = p->answered;
 		snprintf(p->message, sizeof p->message, "%s", message);
 	}
+}
+
+/* What the script returns: how many were stale, and how many replaced. */
+static bool is_counts(const redisReply *reply)
+{
+	return reply->type == REDIS_REPLY_ARRAY && reply->elements == 2 &&
+	       reply->element[0]->type == REDIS_REPLY_INTEGER &&
+	       reply->element[1]->type == REDIS_REPLY_INTEGER;
 }
 
 static int take_answer(struct redis *redis, struct pipeline *p)
@@ -528,10 +534,12 @@ static int take_answer(struct redis *redis, struct pipeline *p)
 
 	if (redisGetReply(redis->context, (void **)&reply) != REDIS_OK)
 		return -1;
-	if (reply->type == REDIS_REPLY_INTEGER)
-		p->stale += (size_t)reply->integer;
-	else
-		note_refused(p, reply->type == REDIS_REPLY_ERROR ? reply->str : "no number");
+	if (is_counts(reply)) {
+		p->stale += (size_t)reply->element[0]->integer;
+		p->replaced += (size_t)reply->element[1]->integer;
+	} else {
+		note_refused(p, reply->type == REDIS_REPLY_ERROR ? reply->str : "no counts");
+	}
 	freeReplyObject(reply);
 	p->answered++;
 	return 0;
@@ -551,42 +559,6 @@ static int run_pipeline(struct redis *redis, struct pipeline *p)
 	}
 }
 
-/* The key of the refused call that is no hash, for the message; "a balance" if it cannot be told.
- */
-static void find_wrong_type(struct redis *redis, const struct pipeline *p, char key[KEY_MAX])
-{
-	const struct snapshot_image *images;
-	size_t count = call_images(p, p->failed_call, &images);
-
-	for (size_t i = 0; i < count; i++) {
-		redisReply *reply;
-		bool wrong;
-		int r;
-
-		balance_key(images[i].key, key);
-		reply = COMMAND(redis, "", REDIS_REPLY_STATUS, &r, NULL, "TYPE", key);
-		if (!reply)
-			break;
-		wrong = strcmp(reply->str, "hash") != 0 && strcmp(reply->str, "none") != 0;
-		freeReplyObject(reply);
-		if (wrong)
-			return;
-	}
-	snprintf(key, KEY_MAX, "a balance");
-}
-
-static int refused(struct redis *redis, const struct pipeline *p, struct error *err)
-{
-	char doing[KEY_MAX + 16] = "writing balances";
-	char key[KEY_MAX];
-
-	if (strncmp(p->message, "WRONGTYPE", 9) == 0) {
-		find_wrong_type(redis, p, key);
-		snprintf(doing, sizeof doing, "writing %s", key);
-	}
-	return server_error(redis, doing, p->message, err);
-}
-
 static int redis_publish(struct snapshot *s, const struct snapshot_image *images, size_t count,
 	size_t *ret_stale, struct error *err)
 {
@@ -600,8 +572,9 @@ static int redis_publish(struct snapshot *s, const struct snapshot_image *images
 		pipeline_init(&p, redis->cfg, images, count);
 		if (run_pipeline(redis, &p) < 0)
 			return connection_error(redis, "writing balances", err);
+		s->replaced += p.replaced;
 		if (p.failed)
-			return refused(redis, &p, err);
+			return server_error(redis, "writing balances", p.message, err);
 		if (!p.no_script) {
 			*ret_stale = p.stale;
 			return 0;
@@ -725,6 +698,140 @@ static int redis_read(struct snapshot *s, const struct balance_key *keys, size_t
 	return 0;
 }
 
+/* Forcing -------------------------------------------------------------------------------------- */
+
+#define FORCE_KEYS  500 /* of a call */
+#define FORCE_WORDS 5   /* of a key: seen, and its ARGUMENTS */
+
+/* The words of a call of lua/force.lua: those before the keys, the keys, five texts for each. */
+struct force_call {
+	const char *words[3 + FORCE_KEYS * (1 + FORCE_WORDS)];
+	char count[8];
+	char keys[FORCE_KEYS][KEY_MAX];
+	char amounts[FORCE_KEYS][2][DECIMAL_TEXT_MAX];
+	char numbers[FORCE_KEYS][2][24];
+	int used;
+};
+
+static void force_begin(struct force_call *call, size_t count)
+{
+	snprintf(call->count, sizeof call->count, "%zu", count);
+	call->words[0] = "EVAL";
+	call->words[1] = script("force")->text;
+	call->words[2] = call->count;
+	call->used = 3;
+}
+
+static void force_key(struct force_call *call, size_t i, struct balance_key key)
+{
+	balance_key(key, call->keys[i]);
+	call->words[call->used++] = call->keys[i];
+}
+
+static void force_image(struct force_call *call, size_t i, const struct snapshot_seen *seen,
+	const struct snapshot_image *image)
+{
+	assert(image->version >= 0 && image->version < SNAPSHOT_VERSION_END);
+	snprintf(call->numbers[i][0], sizeof call->numbers[i][0], "%" PRId64, image->version);
+	snprintf(call->numbers[i][1], sizeof call->numbers[i][1], "%" PRId64, image->updated_ms);
+	call->words[call->used++] = seen->text;
+	call->words[call->used++] = decimal_text(image->available, call->amounts[i][0]);
+	call->words[call->used++] = decimal_text(image->frozen, call->amounts[i][1]);
+	call->words[call->used++] = call->numbers[i][0];
+	call->words[call->used++] = call->numbers[i][1];
+}
+
+/* The array that the script returns, of this length and the caller's, or NULL and the code. */
+static redisReply *force_run(struct redis *redis, struct force_call *call, const char *doing,
+	size_t length, int *ret_code, struct error *err)
+{
+	redisReply *reply = command(
+		redis, doing, REDIS_REPLY_ARRAY, call->used, call->words, ret_code, err);
+
+	if (!reply || reply->elements == length)
+		return reply;
+	freeReplyObject(reply);
+	*ret_code = strange_answer(redis, doing, err);
+	return NULL;
+}
+
+static int look_some(struct redis *redis, struct force_call *call, const struct balance_key *keys,
+	size_t count, struct snapshot_seen *ret_seen, struct error *err)
+{
+	redisReply *reply;
+	int r;
+
+	force_begin(call, count);
+	for (size_t i = 0; i < count; i++)
+		force_key(call, i, keys[i]);
+	reply = force_run(redis, call, "looking at balances", 2 * count, &r, err);
+	if (!reply)
+		return r;
+	for (size_t i = 0; i < count; i++) {
+		const redisReply *text = reply->element[count + i];
+
+		ret_seen[i].image = (struct snapshot_image){.key = keys[i]};
+		parse_image(reply->element[i], &ret_seen[i].image);
+		snprintf(ret_seen[i].text, sizeof ret_seen[i].text, "%s",
+			text->type == REDIS_REPLY_STRING ? text->str : "?");
+	}
+	freeReplyObject(reply);
+	return 0;
+}
+
+static int redis_look(struct snapshot *s, const struct balance_key *keys, size_t count,
+	struct snapshot_seen *ret_seen, struct error *err)
+{
+	struct force_call *call = xmalloc(sizeof *call);
+	int r = 0;
+
+	for (size_t begin = 0; r == 0 && begin < count; begin += FORCE_KEYS) {
+		size_t some = count - begin < FORCE_KEYS ? count - begin : FORCE_KEYS;
+
+		r = look_some((struct redis *)s, call, &keys[begin], some, &ret_seen[begin], err);
+	}
+	free(call);
+	return r;
+}
+
+static int force_some(struct redis *redis, struct force_call *call,
+	const struct snapshot_seen *seen, const struct snapshot_image *images, size_t count,
+	bool *ret_done, struct error *err)
+{
+	redisReply *reply;
+	int r;
+
+	force_begin(call, count);
+	for (size_t i = 0; i < count; i++)
+		force_key(call, i, images[i].key);
+	for (size_t i = 0; i < count; i++)
+		force_image(call, i, &seen[i], &images[i]);
+	reply = force_run(redis, call, "setting balances", count, &r, err);
+	if (!reply)
+		return r;
+	for (size_t i = 0; i < count; i++)
+		ret_done[i] = reply->element[i]->type == REDIS_REPLY_INTEGER &&
+			      reply->element[i]->integer == 1;
+	freeReplyObject(reply);
+	return 0;
+}
+
+static int redis_force(struct snapshot *s, const struct snapshot_seen *seen,
+	const struct snapshot_image *images, size_t count, bool *ret_done, struct error *err)
+{
+	struct force_call *call = xmalloc(sizeof *call);
+	int r = 0;
+
+	for (size_t begin = 0; r == 0 && begin < count; begin += FORCE_KEYS) {
+		size_t some = count - begin < FORCE_KEYS ? count - begin : FORCE_KEYS;
+
+		r = force_some((struct redis *)s, call, &seen[begin], &images[begin], some,
+			&ret_done[begin], err);
+	}
+	free(call);
+	return r;
+}
+
 /* Checking ------------------------------------------------------------------------------------- */
 
 static int check_info(const struct redis *redis, const char *info, struct error *err)
@@ -793,6 +900,8 @@ static const struct snapshot_ops redis_ops = {
 	.write_marker = redis_write_marker,
 	.publish = redis_publish,
 	.read = redis_read,
+	.look = redis_look,
+	.force = redis_force,
 	.destroy = redis_destroy,
 };
 

@@ -5,9 +5,12 @@
 --   ARGV[2]  the new text
 --
 -- Returns 1 if it was replaced, 0 if another text (or none) is there.  A Redis that was emptied has
--- no marker, so a rebuild that an emptying interrupted cannot declare itself complete.
+-- no marker, so a rebuild that an emptying interrupted cannot declare itself complete.  A key of
+-- another type is none: the name is ours, and SET replaces it.
 
-if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then
+local marker = redis.call('MGET', KEYS[1])[1] or '' -- not GET, which fails for another type
+
+if marker ~= ARGV[1] then
 	return 0
 end
 redis.call('SET', KEYS[1], ARGV[2])

@@ -3,7 +3,8 @@
 --   KEYS[i]                           balance:{<account_id>}:<currency>
 --   ARGV[4i-3], [4i-2], [4i-1], [4i]  available, frozen, version, updated_at (ms) of KEYS[i]
 --
--- Returns how many of the keys kept what they had, as their version is higher than the one sent.
+-- Returns how many of the keys kept what they had, as their version is higher than the one sent; and
+-- how many held something else than a hash, which is replaced: the names are ours.
 -- An equal version overwrites: after the database was restored from a copy that is behind, the log
 -- fills the gap to the same versions, and what it says now counts.
 --
@@ -17,13 +18,24 @@
 
 local call = redis.call
 local stale = 0
+local replaced = 0
 
 for i = 1, #KEYS do
 	local key = KEYS[i]
 	local last = 4 * i
 	local version = ARGV[last - 1]
-	local old = tonumber(call('HGET', key, 'version')) -- nil: there is none
+	local field = redis.pcall('HGET', key, 'version') -- false: there is none; a table: an error
+	local old
 
+	if type(field) == 'table' then
+		if not string.find(field.err, 'WRONGTYPE', 1, true) then
+			return field
+		end
+		call('DEL', key)
+		replaced = replaced + 1
+	else
+		old = tonumber(field)
+	end
 	if old and old > tonumber(version) and old < 2 ^ 53 then
 		stale = stale + 1
 	else
@@ -32,4 +44,4 @@ for i = 1, #KEYS do
 	end
 end
 
-return stale
+return {stale, replaced}

@@ -5,7 +5,7 @@
  *     snapshot_redis_tool snapshot          the connection alone
  *         connect | disconnect | identity | check
  *         image ACCOUNT CURRENCY AVAILABLE FROZEN VERSION UPDATED_MS    for the next publish
- *         publish | read ACCOUNT CURRENCY
+ *         publish | replaced | read ACCOUNT CURRENCY
  *         marker PARTITION | mark PARTITION EXPECTED MARKER    '-' is none, '_' stands for a space
  *     snapshot_redis_tool publisher         a publisher with its thread, and an array for a
  * database begin PARTITION REDIS_OFFSET | end PARTITION commit ACCOUNT AVAILABLE [COUNT] accounts
@@ -237,6 +237,8 @@ static void snapshot_line(struct session *session, const struct words *words)
 		do_identity(session);
 	else if (strcmp(what, "publish") == 0)
 		do_publish(session);
+	else if (strcmp(what, "replaced") == 0)
+		printf("ok %" PRIu64 "\n", session->s->replaced);
 	else if (strcmp(what, "image") == 0)
 		do_image(session, words);
 	else if (strcmp(what, "read") == 0)

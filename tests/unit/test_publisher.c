@@ -60,6 +60,7 @@ struct world {
 	uint64_t publishers; /* made so far: each has a seed of its own */
 	unsigned wakes;
 	unsigned marker_writes;
+	uint64_t probed;                         /* answers that count, in random_probe */
 	char marker_at_end[SNAPSHOT_MARKER_MAX]; /* of partition 1, for test_end_during_a_call */
 	void (*meanwhile)(struct world *w);      /* what other threads do during a call to Redis */
 };
@@ -146,6 +147,17 @@ static int busy_publish(struct snapshot *s, const struct snapshot_image *images,
 	struct busy *busy = (struct busy *)s;
 	int r = busy->inner->ops->publish(busy->inner, images, count, ret_stale, err);
 
+	s->replaced = busy->inner->replaced;
+	meanwhile(busy);
+	return r;
+}
+
+static int busy_read(struct snapshot *s, const struct balance_key *keys, size_t count,
+	struct snapshot_image *ret_images, struct error *err)
+{
+	struct busy *busy = (struct busy *)s;
+	int r = busy->inner->ops->read(busy->inner, keys, count, ret_images, err);
+
 	meanwhile(busy);
 	return r;
 }
@@ -165,6 +177,7 @@ static const struct snapshot_ops busy_ops = {
 	.read_marker = busy_read_marker,
 	.write_marker = busy_write_marker,
 	.publish = busy_publish,
+	.read = busy_read,
 	.destroy = busy_destroy,
 };
 
@@ -172,7 +185,7 @@ static struct snapshot *busy_open(struct world *w)
 {
 	struct busy *busy = xcalloc(1, sizeof *busy);
 
-	*busy = (struct busy){{&busy_ops}, snapshot_memory_open(w->server), w};
+	*busy = (struct busy){{&busy_ops, 0}, snapshot_memory_open(w->server), w};
 	return &busy->base;
 }
 
@@ -1404,6 +1417,297 @@ static void test_partition_comes_back_while_its_last_round_waits(void **state)
 	assert_complete(w, 1);
 }
 
+/* Probes --------------------------------------------------------------------------------------- */
+
+/* Asks for accounts first, first + PARTITIONS, ... as they are committed. */
+static void probe(struct world *w, int64_t first, size_t count)
+{
+	struct publisher_probe probes[PUBLISHER_PROBES_MAX] = {0};
+
+	for (size_t i = 0; i < count; i++) {
+		int64_t account_id = first + (int64_t)i * PARTITIONS;
+		const struct partition_truth *truth = &w->truth[account_id % PARTITIONS];
+		int64_t version = committed_version(w, account_id);
+
+		probes[i].image = (struct snapshot_image){key_of(account_id),
+			available_of(account_id, version), 7, version, w->now_ms};
+		for (size_t j = 0; j < truth->count; j++)
+			if (truth->changes[j].account_id == account_id)
+				probes[i].last_offset = truth->changes[j].offset;
+	}
+	publisher_probe(w->pubs[0], (int32_t)(first % PARTITIONS), probes, count);
+}
+
+static size_t answers(struct world *w, struct publisher_probe *probes)
+{
+	return publisher_probed(w->pubs[0], 1, probes);
+}
+
+static void test_probes_are_answered_once(void **state)
+{
+	struct world *w = *state;
+	struct publisher_probe probes[PUBLISHER_PROBES_MAX];
+	unsigned wakes;
+
+	settle(w, 3);
+	wakes = w->wakes;
+	probe(w, 1, 3);
+	assert_true(w->wakes > wakes);
+	assert_int_equal(answers(w, probes), 0);
+	run(w);
+	assert_int_equal(answers(w, probes), 3);
+	for (size_t i = 0; i < 3; i++) {
+		assert_int_equal(probes[i].found.key.account_id, 1 + 4 * i);
+		assert_int_equal(probes[i].found.version, 1);
+		assert_true(probes[i].found.available == available_of(1 + 4 * (int64_t)i, 1));
+		assert_true(probes[i].covered);
+	}
+	assert_int_equal(answers(w, probes), 0);
+}
+
+static void test_probe_tells_what_was_changed_by_hand(void **state)
+{
+	struct world *w = *state;
+	struct publisher_probe probes[PUBLISHER_PROBES_MAX];
+	struct snapshot_image gone = {.key = key_of(1)};
+	struct snapshot_image ahead = {key_of(5), 1, 2, 3, 4};
+	struct snapshot_image strange = {.key = key_of(9), .version = SNAPSHOT_UNREADABLE};
+
+	settle(w, 3);
+	snapshot_memory_tamper(w->server, &gone);
+	snapshot_memory_tamper(w->server, &ahead);
+	snapshot_memory_tamper(w->server, &strange);
+	probe(w, 1, 3);
+	assert_int_equal(publisher_step(w->pubs[0], w->now_ms), 0);
+	assert_int_equal(answers(w, probes), 3);
+	assert_int_equal(probes[0].found.version, 0);
+	assert_int_equal(probes[1].found.version, 3);
+	assert_true(probes[1].found.available == 1 && probes[1].found.frozen == 2);
+	assert_int_equal(probes[2].found.version, SNAPSHOT_UNREADABLE);
+	for (size_t i = 0; i < 3; i++)
+		assert_true(probes[i].covered);
+}
+
+/* What waits, is on its way, or has no marker behind it, may be missing. */
+static void test_probe_covers_only_what_was_published(void **state)
+{
+	struct world *w = *state;
+	struct publisher_probe probes[PUBLISHER_PROBES_MAX];
+
+	settle(w, 3);
+	commit(w, 1, 2);
+	for (int steps = 0; steps < 2; steps++) { /* it waits; it is in a slice */
+		probe(w, 1, 3);
+		step(w);
+		assert_int_equal(answers(w, probes), 3);
+		assert_false(probes[0].covered);
+		assert_false(probes[1].covered);
+		assert_true(probes[2].covered);
+		step(w);
+	}
+	run(w); /* with a marker */
+	commit(w, 1, 1);
+	run(w); /* too soon for the next one */
+	assert_int_equal(stats(w, 0).pending, 0);
+	probe(w, 1, 3);
+	run(w);
+	assert_int_equal(answers(w, probes), 3);
+	assert_false(probes[0].covered);
+	assert_true(probes[1].covered && probes[2].covered);
+	run_for(w, CHECK_MS);
+	probe(w, 1, 3);
+	run(w);
+	assert_int_equal(answers(w, probes), 3);
+	assert_true(probes[0].covered && probes[1].covered && probes[2].covered);
+}
+
+static void test_first_probe_is_the_one_that_is_answered(void **state)
+{
+	struct world *w = *state;
+	struct publisher_probe probes[PUBLISHER_PROBES_MAX];
+
+	settle(w, 3);
+	probe(w, 1, 1);
+	probe(w, 5, 2);
+	run(w);
+	assert_int_equal(answers(w, probes), 1);
+	assert_int_equal(probes[0].found.key.account_id, 1);
+}
+
+/* All is missing, and nothing of it is drift: it is being filled. */
+static void test_probe_of_an_emptied_redis_means_nothing(void **state)
+{
+	struct world *w = *state;
+	struct publisher_probe probes[PUBLISHER_PROBES_MAX];
+
+	settle(w, 10);
+	snapshot_memory_flushall(w->server);
+	probe(w, 1, 10);
+	run(w);
+	assert_int_equal(answers(w, probes), 0);
+	run_for(w, CHECK_MS / 2); /* it was noticed by that, before the next check */
+	assert_int_equal(stats(w, 0).rebuilds, 2);
+	assert_complete(w, 1);
+	probe(w, 1, 10);
+	run(w);
+	assert_int_equal(answers(w, probes), 10);
+}
+
+/* Neither does what a fail-over lost, with the marker that spoke of it. */
+static void test_probe_after_a_fail_over_means_nothing(void **state)
+{
+	struct world *w = *state;
+	struct publisher_probe probes[PUBLISHER_PROBES_MAX];
+
+	settle(w, 4);
+	commit(w, 1, 4);
+	run_for(w, CHECK_MS / 2);
+	assert_complete(w, 1);
+	assert_int_equal(snapshot_memory_fail_over(w->server, 3), 3);
+	probe(w, 1, 4);
+	run(w);
+	assert_int_equal(answers(w, probes), 0);
+}
+
+static void test_probe_waits_for_a_connection(void **state)
+{
+	struct world *w = *state;
+	struct publisher_probe probes[PUBLISHER_PROBES_MAX];
+
+	settle(w, 1);
+	snapshot_memory_faults(w->server)->unreachable = true;
+	probe(w, 1, 1);
+	run_for(w, CHECK_MS);
+	assert_int_equal(answers(w, probes), 0);
+	snapshot_memory_faults(w->server)->unreachable = false;
+	run_for(w, 2 * PUBLISHER_BACKOFF_MAX_MS);
+	assert_int_equal(answers(w, probes), 1);
+}
+
+/* The database has gone back: Redis is ahead of it until the log has brought the same again. */
+static void test_probe_behind_the_marker_means_nothing(void **state)
+{
+	struct world *w = *state;
+	struct publisher_probe probes[PUBLISHER_PROBES_MAX];
+	int64_t marker;
+
+	settle(w, 8);
+	marker = complete_offset(w, 1);
+	publisher_begin(w->pubs[0], 1, marker - 4, marker - 4, NULL, 0, false);
+	for (int i = 0; i < 10; i++)
+		publisher_step(w->pubs[0], w->now_ms);
+	probe(w, 1, 2);
+	for (int i = 0; i < 10; i++)
+		publisher_step(w->pubs[0], w->now_ms);
+	assert_int_equal(answers(w, probes), 0);
+	publisher_offer(w->pubs[0], 1, NULL, 0, w->now_ms, marker);
+	probe(w, 1, 2);
+	for (int i = 0; i < 10; i++)
+		publisher_step(w->pubs[0], w->now_ms);
+	assert_int_equal(answers(w, probes), 2);
+}
+
+static void begin_anew(struct world *w)
+{
+	w->meanwhile = NULL;
+	end(w, 0, 1);
+	begin(w, 0, 1);
+}
+
+static void test_partition_begins_anew_during_a_probe(void **state)
+{
+	struct world *w = *state;
+	struct publisher_probe probes[PUBLISHER_PROBES_MAX];
+
+	settle(w, 3);
+	probe(w, 1, 3);
+	w->meanwhile = begin_anew;
+	run(w);
+	assert_null(w->meanwhile);
+	assert_int_equal(answers(w, probes), 0);
+}
+
+static void mend(struct world *w, int64_t account_id, int64_t version)
+{
+	struct snapshot_image image = {
+		key_of(account_id), available_of(account_id, version), 7, version, w->now_ms};
+
+	publisher_mend(w->pubs[0], 1, &image, 1);
+}
+
+static void test_mended_is_written_again(void **state)
+{
+	struct world *w = *state;
+	struct snapshot_image gone = {.key = key_of(1)};
+
+	settle(w, 3);
+	snapshot_memory_tamper(w->server, &gone);
+	mend(w, 1, 1);
+	assert_int_equal(stats(w, 0).pending, 1);
+	for (int i = 0; stats(w, 0).pending; i++) {
+		publisher_step(w->pubs[0], w->now_ms);
+		assert_true(i < 10);
+	}
+	run_for(w, CHECK_MS);
+	assert_complete(w, 1);
+}
+
+/* Or the same drift would be told twice. */
+static void test_probe_does_not_cover_what_is_being_mended(void **state)
+{
+	struct world *w = *state;
+	struct publisher_probe probes[PUBLISHER_PROBES_MAX];
+
+	settle(w, 3);
+	mend(w, 1, 1);
+	for (int steps = 0; steps < 2; steps++) { /* it waits; it is in a slice */
+		probe(w, 1, 3);
+		step(w);
+		assert_int_equal(answers(w, probes), 3);
+		assert_false(probes[0].covered);
+		assert_true(probes[1].covered && probes[2].covered);
+		step(w);
+	}
+	assert_int_equal(stats(w, 0).pending, 0);
+	probe(w, 1, 3);
+	step(w);
+	assert_int_equal(answers(w, probes), 3);
+	assert_true(probes[0].covered);
+}
+
+/* A newer image waits, or is in Redis already. */
+static void test_mending_never_goes_back(void **state)
+{
+	struct world *w = *state;
+
+	settle(w, 1);
+	commit(w, 1, 1);
+	mend(w, 1, 1);
+	assert_int_equal(stats(w, 0).pending, 1);
+	run_for(w, CHECK_MS);
+	assert_int_equal(redis_version(w, 1), 2);
+	mend(w, 1, 1);
+	run_for(w, CHECK_MS);
+	assert_int_equal(redis_version(w, 1), 2);
+	assert_complete(w, 1);
+}
+
+static void test_replaced_keys_are_counted(void **state)
+{
+	struct world *w = *state;
+	struct snapshot_image strange = {.key = key_of(5), .version = SNAPSHOT_UNREADABLE};
+
+	settle(w, 3);
+	snapshot_memory_tamper(w->server, &strange);
+	commit(w, 1, 3);
+	while (stats(w, 0).pending)
+		publisher_step(w->pubs[0], w->now_ms);
+	assert_int_equal(stats(w, 0).replaced, 1);
+	run_for(w, CHECK_MS);
+	assert_complete(w, 1);
+	assert_int_equal(stats(w, 0).replaced, 1);
+}
+
 /* Random faults -------------------------------------------------------------------------------- */
 
 static uint64_t random_below(struct world *w, uint64_t bound)
@@ -1484,6 +1788,41 @@ static void random_steps(struct world *w)
 	w->meanwhile = NULL;
 }
 
+/* A version that an owner once published: whatever happens to Redis, it is never missed there. */
+static void random_probe(struct world *w)
+{
+	int32_t partition = (int32_t)random_below(w, PARTITIONS);
+	int owner = (int)random_below(w, OWNERS);
+	const struct partition_truth *truth = &w->truth[partition];
+	struct publisher_probe probes[PUBLISHER_PROBES_MAX] = {0};
+	size_t count;
+
+	if (!w->pubs[owner] || !truth->began[owner])
+		return;
+	for (count = 0; count < 4 && truth->count; count++) {
+		const struct change *c = &truth->changes[random_below(w, truth->count)];
+
+		probes[count].image = (struct snapshot_image){key_of(c->account_id),
+			available_of(c->account_id, c->version), 7, c->version, w->now_ms};
+		probes[count].last_offset = c->offset;
+	}
+	publisher_probe(w->pubs[owner], partition, probes, count);
+	for (int i = 0; i < 4; i++)
+		random_steps(w);
+	if (!w->truth[partition].began[owner])
+		return;
+	count = publisher_probed(w->pubs[owner], partition, probes);
+	for (size_t i = 0; i < count; i++) {
+		const struct snapshot_image *found = &probes[i].found;
+
+		w->probed += probes[i].covered;
+		if (probes[i].covered && found->version < probes[i].image.version)
+			fail_msg("account %" PRId64 " is missed in vain: version %" PRId64
+				 " of %" PRId64,
+				found->key.account_id, found->version, probes[i].image.version);
+	}
+}
+
 static void random_fault(struct world *w)
 {
 	struct snapshot_memory_faults *faults = snapshot_memory_faults(w->server);
@@ -1550,6 +1889,8 @@ static void random_life(struct world *w)
 			random_end(w);
 		else if (die < 67)
 			random_fault(w);
+		else if (die < 80)
+			random_probe(w);
 		w->now_ms += (int64_t)random_below(w, 200);
 		check_world(w);
 		random_steps(w);
@@ -1579,6 +1920,8 @@ static void test_random_faults(void **state)
 	uint64_t seed = seed_text ? strtoull(seed_text, NULL, 10) : 1;
 	uint64_t lives = rounds_text ? strtoull(rounds_text, NULL, 10) : 200;
 
+	uint64_t probed = 0;
+
 	(void)state;
 	for (uint64_t life = seed; life < seed + lives; life++) {
 		static struct world world;
@@ -1592,7 +1935,10 @@ static void test_random_faults(void **state)
 		random_life(&world);
 		heal(&world);
 		finish(&world);
+		probed += world.probed;
 	}
+	print_message("# %" PRIu64 " probes that count\n", probed);
+	assert_true(probed >= lives / 4);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -1649,6 +1995,19 @@ int main(void)
 		TEST(test_idle_publisher_sleeps_until_the_next_check),
 		TEST(test_stopped_owner_that_wakes_leaves_the_next_one_alone),
 		TEST(test_partition_comes_back_while_its_last_round_waits),
+		TEST(test_probes_are_answered_once),
+		TEST(test_probe_tells_what_was_changed_by_hand),
+		TEST(test_probe_covers_only_what_was_published),
+		TEST(test_first_probe_is_the_one_that_is_answered),
+		TEST(test_probe_of_an_emptied_redis_means_nothing),
+		TEST(test_probe_after_a_fail_over_means_nothing),
+		TEST(test_probe_waits_for_a_connection),
+		TEST(test_probe_behind_the_marker_means_nothing),
+		TEST(test_partition_begins_anew_during_a_probe),
+		TEST(test_mended_is_written_again),
+		TEST(test_probe_does_not_cover_what_is_being_mended),
+		TEST(test_mending_never_goes_back),
+		TEST(test_replaced_keys_are_counted),
 		cmocka_unit_test(test_random_faults),
 	};
 	struct log log;
