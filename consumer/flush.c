@@ -40,7 +40,7 @@ void flush_finish(struct flush *f)
 void flush_start(struct flush *f, const struct flush_request *request)
 {
 	assert(f->step == FLUSH_IDLE || f->step == FLUSH_ENDED);
-	assert(request->end_offset > request->begin_offset);
+	assert(request->end_offset >= request->begin_offset);
 	f->request = *request;
 	f->verdict = FLUSH_PENDING;
 	f->attempt = 0;
@@ -159,23 +159,13 @@ static int64_t unexpected_counts(
 	return roll_back(f, FLUSH_HALTED);
 }
 
-/* Balances that the database has a row for, as far as the ledger knows. */
-static int64_t known_rows(const struct batch *b)
-{
-	int64_t known = 0;
-
-	for (size_t i = 0; i < b->touched_count; i++)
-		known += b->touched[i].before.last_offset >= 0;
-	return known;
-}
-
 static int64_t unknown_rows(struct flush *f, const struct store_counts *counts)
 {
 	error_set(&f->error, -1,
 		"account_balances: %" PRId64 " rows would be replaced, but this partition knows of "
-		"%" PRId64 " only: look for who else writes to the database, and run `ledgerd "
+		"%zu only: look for who else writes to the database, and run `ledgerd "
 		"verify`",
-		counts->deleted, known_rows(f->request.batch));
+		counts->deleted, f->request.batch->known_count);
 	return roll_back(f, FLUSH_HALTED);
 }
 
@@ -218,7 +208,7 @@ static int64_t step_balances(struct flush *f)
 		return failed(f, result);
 	if (counts.warnings != 0 || counts.skipped != 0 || counts.records != (int64_t)sent)
 		return unexpected_counts(f, "account_balances", sent, &counts);
-	if (counts.deleted > known_rows(f->request.batch))
+	if (counts.deleted > (int64_t)f->request.batch->known_count)
 		return unknown_rows(f, &counts);
 	return next(f, FLUSH_DEAD_LETTERS);
 }
@@ -257,6 +247,20 @@ static int64_t step_settle_connect(struct flush *f)
 	return f->connected ? next(f, FLUSH_SETTLE) : retry(f, FLUSH_SETTLE_CONNECT);
 }
 
+/* A replay moves no offset: its first row is there, or none of it is.  The lock has been waited
+ * for.
+ */
+static int64_t settle_by_row(struct flush *f)
+{
+	int64_t offset = f->request.batch->records[0].message.offset;
+	bool there;
+
+	if (f->store->ops->has_rows(f->store, f->request.partition, offset, offset + 1, &there,
+		    &f->error) != STORE_OK)
+		return retry(f, FLUSH_SETTLE_CONNECT);
+	return there ? end(f, FLUSH_COMMITTED) : next(f, FLUSH_BEGIN);
+}
+
 static int64_t step_settle(struct flush *f)
 {
 	struct store_partition row;
@@ -267,6 +271,9 @@ static int64_t step_settle(struct flush *f)
 		return retry(f, FLUSH_SETTLE_CONNECT);
 	if (row.epoch != f->request.epoch)
 		return end(f, FLUSH_FENCED);
+	if (f->request.begin_offset == f->request.end_offset &&
+		row.next_offset == f->request.end_offset)
+		return settle_by_row(f);
 	if (row.next_offset == f->request.end_offset)
 		return end(f, FLUSH_COMMITTED);
 	if (row.next_offset == f->request.begin_offset)

@@ -2,9 +2,10 @@
  * The database as a partition sees it: one connection, one statement a call.
  *
  * The real one is store_mysql.c, the one in memory store_memory.c; only main chooses.  A store is
- * used by one thread at a time.  No call retries: a call that fails says what kind of failure it
- * was, by the one table of errors (common/db_errors), and the caller decides.  After anything but
- * STORE_OK within a transaction the caller rolls back; after STORE_LOST it connects again.
+ * used by one thread at a time, but for interrupt.  No call retries: a call that fails says what
+ * kind of failure it was, by the one table of errors (common/db_errors), and the caller decides.
+ * After anything but STORE_OK within a transaction the caller rolls back; after STORE_LOST it
+ * connects again.
  */
 #ifndef CONSUMER_STORE_H
 #define CONSUMER_STORE_H
@@ -25,7 +26,7 @@ struct flush_request {
 	int32_t partition;
 	int64_t epoch;
 	int64_t begin_offset; /* next_offset before */
-	int64_t end_offset;   /* next_offset after */
+	int64_t end_offset;   /* next_offset after; the same for a replay */
 	int64_t redis_offset; /* every balance changed below it has reached Redis */
 	const struct batch *batch;
 };
@@ -78,6 +79,19 @@ struct store_balance {
 };
 typedef void store_balance_fn(void *context, const struct store_balance *row);
 
+/* A row of the journal, whole. */
+struct store_row {
+	int64_t offset;
+	struct event event;
+	enum refusal refusal; /* REFUSAL_NONE: SUCCESS */
+	i128 available_after;
+	i128 frozen_after;
+	int64_t prev_offset; /* -1: NULL */
+};
+typedef void store_row_fn(void *context, const struct store_row *row);
+typedef void store_letter_fn(void *context, int64_t offset, enum dead_reason reason);
+typedef void store_gap_fn(void *context, int64_t from_offset, int64_t to_offset);
+
 struct store;
 
 struct store_ops {
@@ -86,6 +100,9 @@ struct store_ops {
 	enum store_result (*connect)(struct store *s, struct error *err);
 	void (*disconnect)(struct store *s);
 	enum store_result (*ping)(struct store *s, struct error *err);
+	/* From another thread, for good: the call that waits for the server and every later one,
+	 * connect included, ends with STORE_LOST. */
+	void (*interrupt)(struct store *s);
 
 	/* A flush, in this order; rollback after any of them.  rollback cannot fail: it
 	 * disconnects. */
@@ -133,6 +150,20 @@ struct store_ops {
 	 * the first). */
 	enum store_result (*scan_balances)(struct store *s, const struct balance_key *after,
 		size_t limit, store_balance_fn *fn, void *context, struct error *err);
+
+	/* For `replay`.  From here until rollback, everything is read as it is now. */
+	enum store_result (*snapshot)(struct store *s, struct error *err);
+	/* The partition's rows, dead letters and gaps in the order of their offsets; at most
+	 * `limit` from `begin` on. */
+	enum store_result (*scan_journal)(struct store *s, int32_t partition, int64_t begin,
+		size_t limit, store_row_fn *fn, void *context, struct error *err);
+	enum store_result (*scan_letters)(struct store *s, int32_t partition, int64_t begin,
+		size_t limit, store_letter_fn *fn, void *context, struct error *err);
+	enum store_result (*read_gaps)(struct store *s, int32_t partition, store_gap_fn *fn,
+		void *context, struct error *err);
+	/* Every balance of these accounts, of any partition. */
+	enum store_result (*read_accounts)(struct store *s, const int64_t *accounts, size_t count,
+		store_balance_fn *fn, void *context, struct error *err);
 
 	/* Writes halted_reason if the epoch still holds.  *ret_written: it did. */
 	enum store_result (*halt)(struct store *s, int32_t partition, int64_t epoch,

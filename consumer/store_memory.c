@@ -1,6 +1,7 @@
 #include "store_memory.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +40,7 @@ void memory_database_finish(struct memory_database *db)
 			dead_letter_free(&table->dead_letters[k]);
 		free(table->dead_letters);
 		free(table->journal);
+		free(table->gaps);
 	}
 	free(db->tables);
 	free(db->balances);
@@ -69,6 +71,10 @@ static void table_copy(struct memory_partition *to, const struct memory_partitio
 		row.value = copy_bytes(row.value, row.value_length);
 		GROW(to->dead_letters, to->dead_letter_count, to->dead_letter_capacity);
 		to->dead_letters[to->dead_letter_count++] = row;
+	}
+	for (size_t i = 0; i < from->gap_count; i++) {
+		GROW(to->gaps, to->gap_count, to->gap_capacity);
+		to->gaps[to->gap_count++] = from->gaps[i];
 	}
 }
 
@@ -146,10 +152,71 @@ static const struct memory_journal_row *find_id(
 	return NULL;
 }
 
+/* The place of an offset, or where it belongs: nearly always the end. */
+static size_t row_place(const struct memory_partition *table, int64_t offset)
+{
+	size_t place = table->journal_count;
+
+	while (place > 0 && table->journal[place - 1].offset >= offset)
+		place--;
+	return place;
+}
+
+static size_t letter_place(const struct memory_partition *table, int64_t offset)
+{
+	size_t place = table->dead_letter_count;
+
+	while (place > 0 && table->dead_letters[place - 1].offset >= offset)
+		place--;
+	return place;
+}
+
 static bool has_offset(const struct memory_partition *table, int64_t offset)
 {
-	return table->journal_count > 0 &&
-	       table->journal[table->journal_count - 1].offset >= offset;
+	size_t place = row_place(table, offset);
+
+	return place < table->journal_count && table->journal[place].offset == offset;
+}
+
+static bool has_letter(const struct memory_partition *table, int64_t offset)
+{
+	size_t place = letter_place(table, offset);
+
+	return place < table->dead_letter_count && table->dead_letters[place].offset == offset;
+}
+
+bool memory_database_delete_row(struct memory_database *db, int32_t partition, int64_t offset)
+{
+	struct memory_partition *table = &db->tables[partition];
+	size_t place = row_place(table, offset);
+
+	if (!has_offset(table, offset))
+		return false;
+	memmove(&table->journal[place], &table->journal[place + 1],
+		(--table->journal_count - place) * sizeof *table->journal);
+	return true;
+}
+
+bool memory_database_delete_letter(struct memory_database *db, int32_t partition, int64_t offset)
+{
+	struct memory_partition *table = &db->tables[partition];
+	size_t place = letter_place(table, offset);
+
+	if (!has_letter(table, offset))
+		return false;
+	dead_letter_free(&table->dead_letters[place]);
+	memmove(&table->dead_letters[place], &table->dead_letters[place + 1],
+		(--table->dead_letter_count - place) * sizeof *table->dead_letters);
+	return true;
+}
+
+void memory_database_skip(
+	struct memory_database *db, int32_t partition, int64_t from_offset, int64_t to_offset)
+{
+	struct memory_partition *table = &db->tables[partition];
+
+	GROW(table->gaps, table->gap_count, table->gap_capacity);
+	table->gaps[table->gap_count++] = (struct memory_gap){from_offset, to_offset};
 }
 
 /* A client ------------------------------------------------------------------------------------- */
@@ -160,11 +227,30 @@ struct store_memory {
 	memory_fault_fn *fault;
 	void *context;
 	bool connected;
+	atomic_bool interrupted;
 	bool open;                          /* a transaction */
 	const struct flush_request *staged; /* what commit will make visible */
 	bool moved;
 	bool loaded[STORE_DEAD_LETTERS + 1];
+	struct memory_database *view; /* a snapshot, or NULL */
+	struct partition_offset_row *view_offsets;
 };
+
+/* What this client reads. */
+static const struct memory_database *seen(const struct store_memory *m)
+{
+	return m->view ? m->view : m->db;
+}
+
+static void forget_view(struct store_memory *m)
+{
+	if (!m->view)
+		return;
+	memory_database_finish(m->view);
+	free(m->view);
+	free(m->view_offsets);
+	m->view = NULL;
+}
 
 static struct store_memory *self(struct store *s)
 {
@@ -181,6 +267,7 @@ static void unlock_rows(struct store_memory *m)
 static void forget_transaction(struct store_memory *m)
 {
 	unlock_rows(m);
+	forget_view(m);
 	m->open = false;
 	m->staged = NULL;
 	m->moved = false;
@@ -207,7 +294,7 @@ static enum store_result before(
 	struct store_memory *m, const char *what, enum memory_fault *ret_fault, struct error *err)
 {
 	*ret_fault = m->fault ? m->fault(m->context, what) : MEMORY_FAULT_NONE;
-	if (!m->connected || *ret_fault == MEMORY_FAULT_LOST_BEFORE)
+	if (!m->connected || atomic_load(&m->interrupted) || *ret_fault == MEMORY_FAULT_LOST_BEFORE)
 		return fail(m, STORE_LOST, what, err);
 	if (*ret_fault == MEMORY_FAULT_RETRY)
 		return fail(m, STORE_RETRY, what, err);
@@ -236,6 +323,8 @@ static enum store_result store_connect(struct store *s, struct error *err)
 	struct store_memory *m = self(s);
 
 	store_memory_cut(s);
+	if (atomic_load(&m->interrupted))
+		return fail(m, STORE_LOST, "connect", err);
 	if (m->fault && m->fault(m->context, "connect") != MEMORY_FAULT_NONE)
 		return fail(m, STORE_RETRY, "connect", err);
 	m->connected = true;
@@ -252,6 +341,11 @@ static enum store_result store_ping(struct store *s, struct error *err)
 	struct store_memory *m = self(s);
 
 	CALL(m, "ping", err, (void)0);
+}
+
+static void store_interrupt(struct store *s)
+{
+	atomic_store(&self(s)->interrupted, true);
 }
 
 static enum store_result store_begin(struct store *s, struct error *err)
@@ -303,6 +397,23 @@ static void count_journal(
 	}
 }
 
+static void count_letters(
+	struct store_memory *m, const struct flush_request *request, struct store_counts *counts)
+{
+	const struct batch *b = request->batch;
+
+	for (size_t i = 0; i < b->count; i++) {
+		if (b->records[i].outcome != OUTCOME_DEAD_LETTER)
+			continue;
+		counts->records++;
+		counts->affected++;
+		if (has_letter(&m->db->tables[request->partition], b->records[i].message.offset)) {
+			counts->deleted++;
+			counts->affected++;
+		}
+	}
+}
+
 static void count_balances(
 	struct store_memory *m, const struct flush_request *request, struct store_counts *counts)
 {
@@ -324,21 +435,28 @@ static enum store_result store_load(struct store *s, const struct flush_request 
 		assert(m->moved && m->staged == request);
 		if (table == STORE_JOURNAL)
 			count_journal(m, request, ret_counts);
-		else if (table == STORE_BALANCES)
-			count_balances(m, request, ret_counts);
+		else if (table == STORE_DEAD_LETTERS)
+			count_letters(m, request, ret_counts);
 		else
-			ret_counts->records = ret_counts->affected =
-				(int64_t)request->batch->dead_letter_count;
+			count_balances(m, request, ret_counts);
 		m->loaded[table] = true;
 	});
 }
 
+/* Makes room at a place that was found by offset. */
+#define INSERT(array, place, count)                                                                \
+	memmove(&(array)[(place) + 1], &(array)[place], ((count)++ - (place)) * sizeof *(array))
+
 static void commit_record(
 	struct store_memory *m, struct memory_partition *table, const struct record *record)
 {
+	size_t place;
+
 	if (record->outcome == OUTCOME_DEAD_LETTER && m->loaded[STORE_DEAD_LETTERS]) {
 		GROW(table->dead_letters, table->dead_letter_count, table->dead_letter_capacity);
-		table->dead_letters[table->dead_letter_count++] = (struct memory_dead_letter){
+		place = letter_place(table, record->message.offset);
+		INSERT(table->dead_letters, place, table->dead_letter_count);
+		table->dead_letters[place] = (struct memory_dead_letter){
 			.offset = record->message.offset,
 			.reason = record->dead_reason,
 			.key = copy_bytes(record->message.key, record->message.key_length),
@@ -349,7 +467,9 @@ static void commit_record(
 	} else if ((record->outcome == OUTCOME_APPLIED || record->outcome == OUTCOME_REFUSED) &&
 		   m->loaded[STORE_JOURNAL]) {
 		GROW(table->journal, table->journal_count, table->journal_capacity);
-		table->journal[table->journal_count++] = (struct memory_journal_row){
+		place = row_place(table, record->message.offset);
+		INSERT(table->journal, place, table->journal_count);
+		table->journal[place] = (struct memory_journal_row){
 			.offset = record->message.offset,
 			.event = record->event,
 			.refusal = record->refusal,
@@ -399,7 +519,7 @@ static void store_rollback(struct store *s)
 
 static void read_row(const struct store_memory *m, int32_t partition, struct store_partition *ret)
 {
-	const struct partition_offset_row *row = &m->db->offsets[partition];
+	const struct partition_offset_row *row = &seen(m)->offsets[partition];
 
 	*ret = (struct store_partition){
 		.epoch = row->epoch,
@@ -436,8 +556,10 @@ static enum store_result store_read_balances(
 		const struct store_balance *row = memory_database_balance(m->db, rows[i].key);
 
 		rows[i].found = row != NULL;
-		if (row)
+		if (row) {
 			rows[i].balance = row->balance;
+			rows[i].updated_ms = row->updated_ms;
+		}
 	});
 }
 
@@ -518,7 +640,7 @@ static enum store_result store_read_newest(
 {
 	struct store_memory *m = self(s);
 
-	CALL(m, "read_newest", err, newest_row(&m->db->tables[partition], ret_newest));
+	CALL(m, "read_newest", err, newest_row(&seen(m)->tables[partition], ret_newest));
 }
 
 static enum store_result store_read_oldest(struct store *s, int32_t partition, int64_t begin,
@@ -588,6 +710,75 @@ static enum store_result store_scan_balances(struct store *s, const struct balan
 	});
 }
 
+static enum store_result store_snapshot(struct store *s, struct error *err)
+{
+	struct store_memory *m = self(s);
+
+	CALL(m, "snapshot", err, {
+		forget_transaction(m);
+		m->view = xcalloc(1, sizeof *m->view);
+		m->view_offsets = xcalloc((size_t)m->db->partitions, sizeof *m->view_offsets);
+		memory_database_copy(m->view, m->db, m->view_offsets);
+	});
+}
+
+static struct store_row whole_row(const struct memory_journal_row *row)
+{
+	return (struct store_row){row->offset, row->event, row->refusal, row->available_after,
+		row->frozen_after, row->prev_offset};
+}
+
+static enum store_result store_scan_journal(struct store *s, int32_t partition, int64_t begin,
+	size_t limit, store_row_fn *fn, void *context, struct error *err)
+{
+	struct store_memory *m = self(s);
+	const struct memory_partition *table = &seen(m)->tables[partition];
+
+	CALL(m, "scan_journal", err, {
+		for (size_t i = row_place(table, begin); i < table->journal_count && limit-- > 0;
+			i++) {
+			struct store_row row = whole_row(&table->journal[i]);
+
+			fn(context, &row);
+		}
+	});
+}
+
+static enum store_result store_scan_letters(struct store *s, int32_t partition, int64_t begin,
+	size_t limit, store_letter_fn *fn, void *context, struct error *err)
+{
+	struct store_memory *m = self(s);
+	const struct memory_partition *table = &seen(m)->tables[partition];
+
+	CALL(m, "scan_letters", err, {
+		for (size_t i = letter_place(table, begin);
+			i < table->dead_letter_count && limit-- > 0; i++)
+			fn(context, table->dead_letters[i].offset, table->dead_letters[i].reason);
+	});
+}
+
+static enum store_result store_read_gaps(
+	struct store *s, int32_t partition, store_gap_fn *fn, void *context, struct error *err)
+{
+	struct store_memory *m = self(s);
+	const struct memory_partition *table = &seen(m)->tables[partition];
+
+	CALL(m, "read_gaps", err, for (size_t i = 0; i < table->gap_count; i++)
+		fn(context, table->gaps[i].from_offset, table->gaps[i].to_offset));
+}
+
+static enum store_result store_read_accounts(struct store *s, const int64_t *accounts, size_t count,
+	store_balance_fn *fn, void *context, struct error *err)
+{
+	struct store_memory *m = self(s);
+	const struct memory_database *db = seen(m);
+
+	CALL(m, "read_accounts", err, for (size_t k = 0; k < db->balance_count; k++)
+		for (size_t i = 0; i < count; i++)
+			if (db->balances[k].key.account_id == accounts[i])
+				fn(context, &db->balances[k]));
+}
+
 static enum store_result store_halt(struct store *s, int32_t partition, int64_t epoch,
 	const char *reason, bool *ret_written, struct error *err)
 {
@@ -620,6 +811,7 @@ static const struct store_ops ops = {
 	.connect = store_connect,
 	.disconnect = store_disconnect,
 	.ping = store_ping,
+	.interrupt = store_interrupt,
 	.begin = store_begin,
 	.move_offset = store_move_offset,
 	.load = store_load,
@@ -635,6 +827,11 @@ static const struct store_ops ops = {
 	.has_rows = store_has_rows,
 	.changed_balances = store_changed_balances,
 	.scan_balances = store_scan_balances,
+	.snapshot = store_snapshot,
+	.scan_journal = store_scan_journal,
+	.scan_letters = store_scan_letters,
+	.read_gaps = store_read_gaps,
+	.read_accounts = store_read_accounts,
 	.halt = store_halt,
 	.last_errno = store_last_errno,
 	.destroy = store_destroy,

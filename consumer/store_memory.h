@@ -30,6 +30,11 @@ struct memory_dead_letter {
 	size_t value_length;
 };
 
+struct memory_gap {
+	int64_t from_offset;
+	int64_t to_offset; /* exclusive */
+};
+
 /* Rows of one partition, ascending by offset. */
 struct memory_partition {
 	struct memory_journal_row *journal;
@@ -38,6 +43,9 @@ struct memory_partition {
 	struct memory_dead_letter *dead_letters;
 	size_t dead_letter_count;
 	size_t dead_letter_capacity;
+	struct memory_gap *gaps;
+	size_t gap_count;
+	size_t gap_capacity;
 };
 
 struct memory_database {
@@ -60,6 +68,13 @@ void memory_database_copy(struct memory_database *to, const struct memory_databa
 
 const struct store_balance *memory_database_balance(
 	const struct memory_database *db, struct balance_key key);
+
+/* What a person does by hand: deletes the row at this offset (false: there is none), or skips
+ * offsets. */
+bool memory_database_delete_row(struct memory_database *db, int32_t partition, int64_t offset);
+bool memory_database_delete_letter(struct memory_database *db, int32_t partition, int64_t offset);
+void memory_database_skip(
+	struct memory_database *db, int32_t partition, int64_t from_offset, int64_t to_offset);
 
 /* What happens to a call. */
 enum memory_fault {

@@ -75,6 +75,11 @@ static enum store_result store_ping(struct store *s, struct error *err)
 	return result_of(db_ping(db_of(s), err));
 }
 
+static void store_interrupt(struct store *s)
+{
+	db_interrupt(db_of(s));
+}
+
 static int store_last_errno(const struct store *s)
 {
 	return (int)db_errno(((const struct store_mysql *)s)->db);
@@ -360,6 +365,7 @@ static void fill_row(void *context, const struct store_balance *found)
 	if (!row) /* nobody asked for it: a currency that compares equal to another */
 		return;
 	row->balance = found->balance;
+	row->updated_ms = found->updated_ms;
 	row->found = true;
 }
 
@@ -625,6 +631,132 @@ static enum store_result store_scan_balances(struct store *s, const struct balan
 	return each_balance(db_of(s), fn, context, &count, err);
 }
 
+/* For `replay` -------------------------------------------------------------------------------- */
+
+static enum store_result store_snapshot(struct store *s, struct error *err)
+{
+	static const char purpose[] = "beginning a consistent snapshot";
+	enum db_result result = db_exec(
+		db_of(s), purpose, err, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ");
+
+	if (result == DB_OK)
+		result = db_exec(db_of(s), purpose, err,
+			"START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY");
+	return result_of(result);
+}
+
+#define ROW_COLUMNS                                                                                \
+	EVENT_COLUMNS ", kafka_offset, available_after, frozen_after, status + 0, reason + 0, "    \
+		      "prev_offset, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', event_time) DIV 1000"
+
+enum { STATUS_SUCCESS = 1, STATUS_FAILED = 2 }; /* as sql/0001_ledger.sql lists them */
+
+static bool read_row(struct db *db, struct store_row *ret_row)
+{
+	int64_t status = db_int(db, 8);
+	int64_t reason = db_int(db, 9);
+
+	if (!read_event(db, &ret_row->event))
+		return false;
+	ret_row->event.time_ms = db_int(db, 11);
+	ret_row->offset = db_int(db, 5);
+	ret_row->prev_offset = db_null(db, 10) ? -1 : db_int(db, 10);
+	if (status != (reason ? STATUS_FAILED : STATUS_SUCCESS) || reason < REFUSAL_NONE ||
+		reason > REFUSAL_OVERFLOW || (reason == 0 && !db_null(db, 9)))
+		return false;
+	ret_row->refusal = (enum refusal)reason;
+	return ret_row->event.account_id > 0 && ret_row->offset >= 0 &&
+	       ret_row->offset <= BALANCE_OFFSET_MAX && ret_row->prev_offset >= -1 &&
+	       read_amount(db, 6, &ret_row->available_after) &&
+	       read_amount(db, 7, &ret_row->frozen_after);
+}
+
+static enum store_result store_scan_journal(struct store *s, int32_t partition, int64_t begin,
+	size_t limit, store_row_fn *fn, void *context, struct error *err)
+{
+	struct db *db = db_of(s);
+	enum db_result result = db_query(db,
+		DB_PURPOSE("reading the journal of partition %d", (int)partition), err,
+		"SELECT " ROW_COLUMNS " FROM balance_transactions WHERE kafka_partition = ? "
+		"AND kafka_offset >= ? ORDER BY kafka_offset LIMIT ?",
+		SQL_INT(partition), SQL_INT(begin), SQL_INT((int64_t)limit));
+	struct store_row row;
+
+	if (result != DB_OK)
+		return result_of(result);
+	while (db_next(db)) {
+		if (!read_row(db, &row))
+			return bad_row(db, err, "balance_transactions", db_int(db, 0));
+		fn(context, &row);
+	}
+	return result_of(db_end(db, err));
+}
+
+static enum store_result store_scan_letters(struct store *s, int32_t partition, int64_t begin,
+	size_t limit, store_letter_fn *fn, void *context, struct error *err)
+{
+	struct db *db = db_of(s);
+	enum db_result result = db_query(db,
+		DB_PURPOSE("reading the dead letters of partition %d", (int)partition), err,
+		"SELECT kafka_offset, reason + 0 FROM dead_letters WHERE kafka_partition = ? "
+		"AND kafka_offset >= ? ORDER BY kafka_offset LIMIT ?",
+		SQL_INT(partition), SQL_INT(begin), SQL_INT((int64_t)limit));
+
+	if (result != DB_OK)
+		return result_of(result);
+	while (db_next(db))
+		fn(context, db_int(db, 0), (enum dead_reason)db_int(db, 1));
+	return result_of(db_end(db, err));
+}
+
+static enum store_result store_read_gaps(
+	struct store *s, int32_t partition, store_gap_fn *fn, void *context, struct error *err)
+{
+	struct db *db = db_of(s);
+	enum db_result result = db_query(db,
+		DB_PURPOSE("reading the gaps of partition %d", (int)partition), err,
+		"SELECT from_offset, to_offset FROM offset_gaps WHERE kafka_partition = ? "
+		"ORDER BY from_offset",
+		SQL_INT(partition));
+
+	if (result != DB_OK)
+		return result_of(result);
+	while (db_next(db))
+		fn(context, db_int(db, 0), db_int(db, 1));
+	return result_of(db_end(db, err));
+}
+
+static enum store_result accounts_chunk(struct store *s, const int64_t *accounts, size_t count,
+	store_balance_fn *fn, void *context, struct error *err)
+{
+	struct sql *q = &self(s)->text;
+	enum db_result result;
+	size_t found;
+
+	sql_clear(q);
+	sql_add(q, "SELECT " BALANCE_COLUMNS " FROM account_balances b WHERE b.account_id IN (");
+	for (size_t i = 0; i < count; i++) {
+		struct sql_value account[] = {SQL_INT(accounts[i])};
+
+		sql_build(q, i ? ", ?" : "?", account, 1);
+	}
+	sql_add(q, ")");
+	result = db_query_text(db_of(s), "reading account_balances", err, q->text, q->length);
+	if (result != DB_OK)
+		return result_of(result);
+	return each_balance(db_of(s), fn, context, &found, err);
+}
+
+static enum store_result store_read_accounts(struct store *s, const int64_t *accounts, size_t count,
+	store_balance_fn *fn, void *context, struct error *err)
+{
+	enum store_result result = STORE_OK;
+
+	for (size_t i = 0; i < count && result == STORE_OK; i += CHUNK)
+		result = accounts_chunk(s, accounts + i, chunk_size(count - i), fn, context, err);
+	return result;
+}
+
 /* --------------------------------------------------------------------------------------------- */
 
 static void store_destroy(struct store *s)
@@ -638,6 +770,7 @@ static const struct store_ops store_ops = {
 	.connect = store_connect,
 	.disconnect = store_disconnect,
 	.ping = store_ping,
+	.interrupt = store_interrupt,
 	.begin = store_begin,
 	.move_offset = store_move_offset,
 	.load = store_load,
@@ -653,6 +786,11 @@ static const struct store_ops store_ops = {
 	.has_rows = store_has_rows,
 	.changed_balances = store_changed_balances,
 	.scan_balances = store_scan_balances,
+	.snapshot = store_snapshot,
+	.scan_journal = store_scan_journal,
+	.scan_letters = store_scan_letters,
+	.read_gaps = store_read_gaps,
+	.read_accounts = store_read_accounts,
 	.halt = store_halt,
 	.last_errno = store_last_errno,
 	.destroy = store_destroy,
