@@ -2,7 +2,12 @@
 #include "ledger_meta.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
+
+#include "embed.h"
+
+extern const struct embed migrations;
 
 static bool read_key(struct db *db, unsigned column, unsigned char key[DEDUPE_KEY_BYTES])
 {
@@ -65,4 +70,25 @@ enum db_result ledger_meta_claim(struct db *db, const char *kafka_cluster_id, co
 		ret_meta->topic, (int)ret_meta->partitions, ret_meta->kafka_cluster_id, topic,
 		(int)partitions, kafka_cluster_id);
 	return DB_HALT;
+}
+
+int ledger_meta_check(const struct ledger_meta *meta, int32_t partition, struct error *err)
+{
+	int newest = (int)migrations.count - 1;
+
+	if (meta->schema_version != newest)
+		return error_set(err, -EINVAL,
+			"the database's schema has version %d, and this program knows %d: %s",
+			meta->schema_version, newest,
+			meta->schema_version < newest ? "run `ledgerd migrate`"
+						      : "use the newer ledgerd");
+	if (meta->partitions < 1)
+		return error_set(err, -ENOENT,
+			"this database belongs to no log yet: `ledgerd run` has never begun with "
+			"it");
+	if (partition >= meta->partitions)
+		return error_set(err, -EINVAL,
+			"there is no partition %" PRId32 ": topic %s has 0 to %" PRId32, partition,
+			meta->topic, meta->partitions - 1);
+	return 0;
 }

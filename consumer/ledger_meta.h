@@ -25,4 +25,8 @@ enum db_result ledger_meta_read(struct db *db, struct ledger_meta *ret_meta, str
 enum db_result ledger_meta_claim(struct db *db, const char *kafka_cluster_id, const char *topic,
 	int32_t partitions, struct ledger_meta *ret_meta, struct error *err);
 
+/* Whether a command may work with it: -EINVAL or -ENOENT with the remedy if the schema is another
+ * than this program's, no log is recorded, or the log has no such partition (below 0: any). */
+int ledger_meta_check(const struct ledger_meta *meta, int32_t partition, struct error *err);
+
 #endif

@@ -34,6 +34,8 @@ int producer_create(const struct config *cfg, struct producer **ret_producer, st
 		rc = kafka_layout(
 			producer->rk, cfg, ASK_MS, &producer->partitions, cluster_id, err);
 	if (rc != 0) {
+		if (producer->rk)
+			rc = kafka_refusal(producer->rk, rc, err);
 		producer_destroy(producer);
 		return rc;
 	}
@@ -86,24 +88,83 @@ static int failed(struct producer *producer, struct error *err)
 		producer->cfg->kafka.topic);
 }
 
-int producer_send(struct producer *producer, const char *key, size_t key_length, const char *value,
-	size_t value_length, struct error *err)
+static int32_t partition_of(const struct producer *producer, const char *key, size_t key_length)
 {
-	int32_t partition = key ? murmur2_partition(key, key_length, producer->partitions) : 0;
+	return key ? murmur2_partition(key, key_length, producer->partitions) : 0;
+}
 
-	while (rd_kafka_produce(producer->topic, partition, RD_KAFKA_MSG_F_COPY, (void *)value,
-		       value_length, key, key_length, NULL) != 0) {
-		rd_kafka_resp_err_t code = rd_kafka_last_error();
-
-		if (code != RD_KAFKA_RESP_ERR__QUEUE_FULL) {
-			producer->failure = code;
-			return failed(producer, err);
-		}
-		take_reports(producer, FULL_WAIT_MS);
+/* A message that was not taken; 0: there is room now, send it again. */
+static int make_room(struct producer *producer, rd_kafka_resp_err_t code, struct error *err)
+{
+	if (code != RD_KAFKA_RESP_ERR__QUEUE_FULL) {
+		producer->failure = code;
+		return failed(producer, err);
 	}
+	take_reports(producer, FULL_WAIT_MS);
+	return 0;
+}
+
+/* A message that was taken. */
+static int sent(struct producer *producer, struct error *err)
+{
 	if (++producer->sent % REPORTS_EVERY == 0)
 		take_reports(producer, 0);
 	return producer->failure ? failed(producer, err) : 0;
+}
+
+int producer_send(struct producer *producer, const char *key, size_t key_length, const char *value,
+	size_t value_length, struct error *err)
+{
+	int32_t partition = partition_of(producer, key, key_length);
+	int rc;
+
+	while (rd_kafka_produce(producer->topic, partition, RD_KAFKA_MSG_F_COPY, (void *)value,
+		       value_length, key, key_length, NULL) != 0) {
+		rc = make_room(producer, rd_kafka_last_error(), err);
+		if (rc != 0)
+			return rc;
+	}
+	return sent(producer, err);
+}
+
+static rd_kafka_headers_t *make_headers(const struct header_list *list)
+{
+	rd_kafka_headers_t *headers = rd_kafka_headers_new(list->count);
+
+	for (size_t i = 0; i < list->count; i++) {
+		const struct header *header = &list->headers[i];
+
+		rd_kafka_header_add(headers, header->name, (ssize_t)header->name_length,
+			header->value, (ssize_t)header->value_length);
+	}
+	return headers;
+}
+
+int producer_send_headers(struct producer *producer, const char *key, size_t key_length,
+	const char *value, size_t value_length, const struct header_list *headers,
+	struct error *err)
+{
+	rd_kafka_headers_t *made = make_headers(headers);
+	rd_kafka_resp_err_t code;
+	int rc = 0;
+
+	while (rc == 0) {
+		code = rd_kafka_producev(producer->rk, RD_KAFKA_V_RKT(producer->topic),
+			RD_KAFKA_V_PARTITION(partition_of(producer, key, key_length)),
+			RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(key, key_length),
+			RD_KAFKA_V_VALUE((void *)value, value_length), RD_KAFKA_V_HEADERS(made),
+			RD_KAFKA_V_END);
+		if (code == RD_KAFKA_RESP_ERR_NO_ERROR) /* the headers are librdkafka's now */
+			return sent(producer, err);
+		rc = make_room(producer, code, err);
+	}
+	rd_kafka_headers_destroy(made);
+	return rc;
+}
+
+int32_t producer_partitions(const struct producer *producer)
+{
+	return producer->partitions;
 }
 
 int producer_finish(struct producer *producer, struct error *err)

@@ -11,6 +11,7 @@
 
 #include "config.h"
 #include "error.h"
+#include "headers_parse.h"
 
 struct producer;
 
@@ -27,6 +28,14 @@ void producer_destroy(struct producer *producer);
  */
 int producer_send(struct producer *producer, const char *key, size_t key_length, const char *value,
 	size_t value_length, struct error *err);
+
+/* The same with headers.  What is empty stays empty, what is NULL stays absent. */
+int producer_send_headers(struct producer *producer, const char *key, size_t key_length,
+	const char *value, size_t value_length, const struct header_list *headers,
+	struct error *err);
+
+/* How many partitions the topic has. */
+int32_t producer_partitions(const struct producer *producer);
 
 /* Waits until every message is acknowledged, or one has failed. */
 int producer_finish(struct producer *producer, struct error *err);

@@ -9,10 +9,10 @@
 
 #include <sodium.h>
 
-#include "embed.h"
 #include "kafka_client.h"
 #include "ledger_meta.h"
 #include "mem.h"
+#include "same_log.h"
 #include "servers.h"
 #include "snapshot_redis.h"
 #include "topic_kafka.h"
@@ -22,10 +22,6 @@
 #include "verify_plan.h"
 #include "verify_redis.h"
 #include "verify_waiting.h"
-
-#define LAYOUT_TRIES 3
-
-extern const struct embed migrations;
 
 struct verify {
 	const struct config *cfg;
@@ -450,49 +446,6 @@ static int verify_keys(struct verify *v, struct error *err)
 
 /* The start ----------------------------------------------------------------------------------- */
 
-static int check_meta(struct verify *v, struct error *err)
-{
-	int newest = (int)migrations.count - 1;
-
-	if (v->meta.schema_version != newest)
-		return error_set(err, -EINVAL,
-			"the database's schema has version %d, and this program knows %d: %s",
-			v->meta.schema_version, newest,
-			v->meta.schema_version < newest ? "run `ledgerd migrate`"
-							: "use the newer ledgerd");
-	if (v->meta.partitions < 1)
-		return error_set(err, -ENOENT,
-			"this database belongs to no log yet, so there is nothing to verify: "
-			"`ledgerd run` has never begun with it");
-	if (v->options->partition >= v->meta.partitions)
-		return error_set(err, -EINVAL,
-			"there is no partition %" PRId32 ": topic %s has 0 to %" PRId32,
-			v->options->partition, v->meta.topic, v->meta.partitions - 1);
-	return 0;
-}
-
-/* Other numbers of partitions, or another cluster, and nothing could be compared. */
-static int check_layout(struct verify *v, struct error *err)
-{
-	struct topic_layout layout;
-	int rc = -EAGAIN;
-
-	for (int i = 0; i < LAYOUT_TRIES && rc == -EAGAIN; i++)
-		rc = topic_kafka_layout(v->kafka, &layout, err);
-	if (rc != 0)
-		return rc;
-	if (strcmp(v->meta.topic, v->cfg->kafka.topic) == 0 &&
-		strcmp(v->meta.kafka_cluster_id, layout.cluster_id) == 0 &&
-		v->meta.partitions == layout.partitions)
-		return 0;
-	return error_set(err, -EINVAL,
-		"this database belongs to topic %s with %" PRId32
-		" partitions of Kafka cluster %s, but kafka names topic %s with %" PRId32
-		" partitions in cluster %s: there is nothing to compare",
-		v->meta.topic, v->meta.partitions, v->meta.kafka_cluster_id, v->cfg->kafka.topic,
-		layout.partitions, layout.cluster_id);
-}
-
 static int begin(struct verify *v, struct error *err)
 {
 	struct db_options options;
@@ -506,11 +459,11 @@ static int begin(struct verify *v, struct error *err)
 	if (rc == 0)
 		rc = db_code(ledger_meta_read(v->db, &v->meta, err));
 	if (rc == 0)
-		rc = check_meta(v, err);
+		rc = ledger_meta_check(&v->meta, v->options->partition, err);
 	if (rc != 0 || !v->options->from_kafka)
 		return rc;
 	rc = kafka_client_create(v->cfg, &v->kafka, err);
-	return rc == 0 ? check_layout(v, err) : rc;
+	return rc == 0 ? same_log(v->kafka, v->cfg, &v->meta, err) : rc;
 }
 
 static void plan_memory(struct verify *v)

@@ -16,6 +16,7 @@
 
 #include "digits.h"
 #include "mem.h"
+#include "redis_name.h"
 #include "redis_scan.h"
 #include "verify_chain.h"
 
@@ -23,8 +24,6 @@
 #define PATIENCE_MS 5000 /* for the first doubts; halved whenever some stay */
 #define AGAIN_MS    200
 #define KNOWN_MIN   1000
-#define KEY_PATTERN "balance:*"
-#define KEY_FORM    "balance:{<account>}:<currency>"
 
 /* A balance that differed at a look. */
 struct doubt {
@@ -265,27 +264,6 @@ static int compare_balances(struct verify_redis *r, struct error *err)
 
 /* From Redis to the database ------------------------------------------------------------------ */
 
-/* The balance that a key is of; false: it has another form than ours. */
-static bool parse_key(const char *text, size_t length, struct balance_key *ret_key)
-{
-	static const char prefix[] = "balance:{";
-	size_t at = sizeof prefix - 1;
-	uint64_t account = 0;
-
-	if (length <= at || memcmp(text, prefix, at) != 0 || text[at] < '1' || text[at] > '9')
-		return false;
-	for (; at < length && text[at] >= '0' && text[at] <= '9'; at++) {
-		if (account > (uint64_t)INT64_MAX / 10)
-			return false;
-		account = account * 10 + (uint64_t)(text[at] - '0');
-	}
-	if (account > INT64_MAX || length - at < 3 || memcmp(text + at, "}:", 2) != 0)
-		return false;
-	ret_key->account_id = (int64_t)account;
-	ret_key->currency = currency_pack(text + at + 2, length - at - 2);
-	return ret_key->currency != CURRENCY_NONE;
-}
-
 static void take_unknown(void *context, const struct verify_balance *balance)
 {
 	struct verify_redis *r = context;
@@ -329,10 +307,10 @@ static void take_key(void *context, const char *text, size_t length)
 	struct verify_redis *r = context;
 	struct balance_key key;
 
-	if (!parse_key(text, length, &key)) {
+	if (!redis_name_parse(text, length, &key)) {
 		verify_report_add(r->config->report, VERIFY_REDIS, &VERIFY_NOWHERE,
 			"the name of a key in Redis", VERIFY_TEXT("%.*s", (int)length, text),
-			KEY_FORM);
+			REDIS_NAME_FORM);
 		return;
 	}
 	if (!is_ours(r, key))
@@ -350,7 +328,7 @@ static int compare_keys(struct verify_redis *r, struct error *err)
 {
 	struct redis_scan *scan;
 	bool ended = false;
-	int rc = redis_scan_open(r->config->cfg, KEY_PATTERN, &scan, err);
+	int rc = redis_scan_open(r->config->cfg, REDIS_NAME_PATTERN, &scan, err);
 
 	if (rc != 0)
 		return rc;

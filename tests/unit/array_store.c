@@ -123,6 +123,31 @@ static enum store_result array_scan(struct store *s, const struct balance_key *a
 	return result;
 }
 
+static enum store_result array_read(
+	struct store *s, struct balance_row *rows, size_t count, struct error *err)
+{
+	struct array_store *store = (struct array_store *)s;
+	struct array_table *table = store->table;
+	enum store_result result = STORE_OK;
+
+	pthread_mutex_lock(&table->lock);
+	assert(store->connected);
+	for (size_t i = 0; i < count; i++) {
+		size_t at = rank_of(table, rows[i].key);
+
+		assert(i == 0 || before(rows[i - 1].key, rows[i].key));
+		if (at == table->count || before(rows[i].key, table->rows[at].key))
+			continue;
+		rows[i].balance = table->rows[at].balance;
+		rows[i].updated_ms = table->rows[at].updated_ms;
+		rows[i].found = true;
+	}
+	if (table->failures)
+		result = fail(store, err);
+	pthread_mutex_unlock(&table->lock);
+	return result;
+}
+
 static void array_destroy(struct store *s)
 {
 	free(s);
@@ -132,6 +157,7 @@ static const struct store_ops array_ops = {
 	.connect = array_connect,
 	.disconnect = array_disconnect,
 	.scan_balances = array_scan,
+	.read_balances = array_read,
 	.destroy = array_destroy,
 };
 

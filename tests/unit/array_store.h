@@ -1,6 +1,7 @@
 /*
- * A store that has balances and nothing else: what the publisher needs of a database.  Balances are
- * put in by the test; connect and scan_balances read them, or fail as often as they are told to.
+ * A store that has balances and nothing else: what the publisher and the rebuild need of a
+ * database.  Balances are put in by the test; connect, scan_balances and read_balances (sorted
+ * keys, none twice) read them, or fail as often as they are told to.
  */
 #ifndef TESTS_ARRAY_STORE_H
 #define TESTS_ARRAY_STORE_H
