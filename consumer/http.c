@@ -260,6 +260,9 @@ static enum MHD_Result send_response(
 	}
 	MHD_add_response_header(mhd, MHD_HTTP_HEADER_CONTENT_TYPE, response->content_type);
 	MHD_add_response_header(mhd, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+	MHD_add_response_header(mhd, "X-Content-Type-Options", "nosniff");
+	if (response->policy)
+		MHD_add_response_header(mhd, "Content-Security-Policy", response->policy);
 	if (response->status == MHD_HTTP_METHOD_NOT_ALLOWED)
 		MHD_add_response_header(mhd, MHD_HTTP_HEADER_ALLOW, ALLOWED_METHODS);
 	if (last)
@@ -278,7 +281,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
 	size_t *upload_length, void **request)
 {
 	struct http *http = context;
-	struct http_response response = {MHD_HTTP_OK, PLAIN_TEXT, NULL, 0};
+	struct http_response response = {MHD_HTTP_OK, PLAIN_TEXT, NULL, NULL, 0};
 	const struct http_route *route;
 
 	if (*request == NULL) {

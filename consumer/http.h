@@ -1,5 +1,5 @@
 /*
- * A small HTTP server for machines that look in: Prometheus, Kubernetes' probes, curl.
+ * A small HTTP server for those who look in: Prometheus, Kubernetes' probes, curl, browsers.
  *
  * It answers GET and HEAD on a fixed table of paths, and knows nothing of what they mean.  Nobody
  * waits for another's request or answer.  There is no upload, headers are limited, at most
@@ -24,6 +24,7 @@
 struct http_response {
 	unsigned status;          /* at first 200 */
 	const char *content_type; /* a constant; at first plain text */
+	const char *policy;       /* a constant: Content-Security-Policy; NULL: none */
 	char *body;
 	size_t length;
 };

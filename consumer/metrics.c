@@ -87,7 +87,7 @@ void metrics_init(struct metrics *metrics, int32_t partition_count)
 {
 	size_t count = (size_t)partition_count;
 
-	*metrics = (struct metrics){.partition_count = partition_count};
+	*metrics = (struct metrics){.partition_count = partition_count, .kafka_connected = -1};
 	metrics->partitions = xcalloc(count, sizeof *metrics->partitions);
 	metrics->eligible = xcalloc(count, sizeof *metrics->eligible);
 	for (size_t i = 0; i < count; i++) {

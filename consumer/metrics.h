@@ -155,6 +155,7 @@ struct metrics {
 	struct partition_metrics *partitions; /* owned */
 	bool *eligible;                       /* owned: consumer.partitions has it; at first all */
 	struct errno_counters mysql_retries; /* those of no partition: leases, rebuilds, sampling */
+	gauge kafka_connected; /* 1: Kafka answered when last asked; 0: it did not; -1: not asked */
 	const struct clock *clock;
 	const struct budget *budget;
 	void (*publisher_stats)(const struct publisher *pub, struct publisher_stats *ret_stats);

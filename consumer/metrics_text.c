@@ -418,6 +418,7 @@ static void write_redis_publish(const struct metrics_scrape *scrape)
 		return;
 	sample_one_label(scrape, "result", "published", scrape->publisher.published);
 	sample_one_label(scrape, "result", "stale", scrape->publisher.stale);
+	sample_one_label(scrape, "result", "replaced", scrape->publisher.replaced);
 	sample_one_label(scrape, "result", "failed", scrape->publisher.failed);
 }
 
@@ -433,6 +434,8 @@ WRITE_NUMBER(write_redis_pending, scrape->redis, scrape->publisher.pending)
 WRITE_NUMBER(write_redis_connected, scrape->redis, scrape->publisher.connected)
 WRITE_NUMBER(write_redis_rebuilds, scrape->redis, scrape->publisher.rebuilds)
 WRITE_NUMBER(write_redis_rebuilding, scrape->redis, scrape->publisher.rebuilding)
+WRITE_NUMBER(write_kafka_connected, gauge_read(&scrape->metrics->kafka_connected) >= 0,
+	gauge_read(&scrape->metrics->kafka_connected))
 WRITE_NUMBER(write_memory, scrape->metrics->budget, budget_used(scrape->metrics->budget))
 WRITE_NUMBER(write_memory_max, scrape->metrics->budget, scrape->metrics->budget->max_bytes)
 WRITE_NUMBER(write_topic_partitions, true, scrape->metrics->partition_count)
@@ -558,9 +561,10 @@ const struct metrics_family metrics_families[] = {
 	{"ledger_redis_publish_total", METRICS_COUNTER, "", "result",
 		"Balances written to Redis, by result.",
 		"`published`: written. `stale`: a newer version was there already, which is "
-		"normal after a crash or a rebuild. `failed` counts attempts of many balances at "
-		"once that ended in an error and are tried again. Absent with `redis.enabled: "
-		"false`.",
+		"normal after a crash or a rebuild. `replaced`: those of the published ones at "
+		"whose key another program had put something else than a hash. `failed` counts "
+		"attempts of many balances at once that ended in an error and are tried again. "
+		"Absent with `redis.enabled: false`.",
 		.write = write_redis_publish},
 	{"ledger_redis_pending", METRICS_GAUGE, "", "",
 		"Balances that wait to be written to Redis.",
@@ -577,12 +581,18 @@ const struct metrics_family metrics_families[] = {
 		"Partitions whose balances are being written to Redis again.",
 		"While it is not 0, Redis may lack balances or hold old ones.",
 		.write = write_redis_rebuilding},
+	{"ledger_kafka_connected", METRICS_GAUGE, "", "", "1 if Kafka answered when last asked.",
+		"It is asked once a minute, and once a second while it does not answer. Without "
+		"Kafka nothing new is read, lag is not known, and nothing is lost.",
+		.write = write_kafka_connected},
 	{"ledger_balance_drift", METRICS_GAUGE, "", "partition",
 		"Balances found to differ since start, by sampling memory against MySQL and "
 		"Redis.",
-		"Must be 0: `max(ledger_balance_drift) > 0` should wake somebody. Then `ledgerd "
-		"verify` shows what differs; `ledgerd snapshot rebuild` repairs Redis. Never "
-		"falls before a restart.",
+		"Must be 0: `max(ledger_balance_drift) > 0` should wake somebody. The log says "
+		"which copy differs, and `ledgerd verify` what. A balance that is missing, older "
+		"or altered in Redis is written there again by itself; one that is newer there "
+		"is counted again and again, until `ledgerd snapshot rebuild`. Never falls "
+		"before a restart.",
 		.write_partition = write_drift},
 	{"ledger_balances", METRICS_GAUGE, "", "partition", "Balances in memory.",
 		"Balances that do not fit are loaded from MySQL when an event needs them. Absent "

@@ -1,6 +1,8 @@
 /* See status.h. */
 #include "status.h"
 
+#include "datetime.h"
+#include "lease_store.h"
 #include "ledger_meta.h"
 #include "mem.h"
 #include "table.h"
@@ -36,10 +38,12 @@ static enum db_result read_partitions(struct db *db, struct status *status, stru
 	enum db_result result = db_query(db, "reading the partitions", err,
 		"SELECT o.kafka_partition, l.consumer_id, l.expires_at > UTC_TIMESTAMP(6), "
 		"TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), l.expires_at) DIV 1000, o.epoch, "
-		"o.next_offset, o.redis_offset, o.halted_reason, l.requested_by, "
+		"o.next_offset, o.redis_offset, o.halted_reason, "
+		"IF(l.requested_at > UTC_TIMESTAMP(6) - INTERVAL ? MICROSECOND, l.requested_by, NULL), "
 		"CONCAT(REPLACE(o.updated_at, ' ', 'T'), 'Z') "
 		"FROM partition_offsets o LEFT JOIN leader_locks l ON l.id = o.kafka_partition "
-		"ORDER BY o.kafka_partition");
+		"ORDER BY o.kafka_partition",
+		SQL_INT(LEASE_REQUEST_MS * INT64_C(1000)));
 	size_t capacity = 0;
 
 	if (result != DB_OK)
@@ -197,10 +201,14 @@ void status_print(const struct status *status, FILE *file)
 	fputc('\n', file);
 	print_members(status, file);
 	for (size_t i = 0; i < status->partition_count; i++) {
-		if (status->partitions[i].halted_reason)
-			fprintf(file, "\npartition %d is halted: %s\n",
-				(int)status->partitions[i].partition,
-				status->partitions[i].halted_reason);
+		const struct status_partition *p = &status->partitions[i];
+
+		if (p->halted_reason)
+			fprintf(file, "\npartition %d is halted: %s\n", (int)p->partition,
+				p->halted_reason);
+		if (p->requested_by[0])
+			fprintf(file, "\npartition %d is requested by %s\n", (int)p->partition,
+				p->requested_by);
 	}
 }
 
@@ -213,7 +221,9 @@ static json_t *known(int64_t number)
 
 static json_t *text_or_null(const char *text)
 {
-	return text && text[0] ? json_string(text) : json_null();
+	json_t *json = text && text[0] ? json_string(text) : json_null();
+
+	return json ? json : json_string("(not UTF-8; the log has it)");
 }
 
 static json_t *json_partition(const struct status_partition *p)
@@ -248,24 +258,49 @@ static json_t *json_members(const struct status *status)
 	return list;
 }
 
+static json_t *json_incident(const struct incident *incident)
+{
+	char at[DATETIME_LENGTH + 2] = "";
+
+	datetime_format(incident->at_ms, at);
+	at[10] = 'T';
+	at[DATETIME_LENGTH] = 'Z';
+	return json_pack("{s:s, s:i, s:s, s:o}", "at", at, "partition", (int)incident->partition,
+		"what", incident->what, "reason", text_or_null(incident->reason));
+}
+
+static json_t *json_here(const struct status_here *here)
+{
+	json_t *incidents = json_array();
+
+	for (size_t i = 0; i < here->incident_count; i++)
+		json_array_append_new(incidents, json_incident(&here->incidents[i]));
+	return json_pack("{s:s, s:s, s:o}", "consumer_id", here->consumer_id, "version",
+		here->version, "incidents", incidents);
+}
+
 char *status_dump(const struct status *status)
 {
 	json_t *root = json_pack("{s:s, s:i, s:o, s:o, s:o, s:o}", "server", status->server,
 		"schema_version", status->schema_version, "topic", text_or_null(status->topic),
 		"kafka_cluster_id", text_or_null(status->kafka_cluster_id), "partitions",
 		json_partitions(status), "instances", json_members(status));
-	char *text = json_dumps(root, JSON_INDENT(2));
+	char *text;
 
+	if (status->here)
+		json_object_set_new(root, "answered_by", json_here(status->here));
+	text = json_dumps(root, JSON_INDENT(2));
 	json_decref(root);
 	return text ? text : xstrdup("{}");
 }
 
 enum db_result status_json(struct db *db, status_watermark_fn *watermark, void *context,
-	char **ret_json, struct error *err)
+	const struct status_here *here, char **ret_json, struct error *err)
 {
 	struct status status;
 	enum db_result result = status_read(db, watermark, context, &status, err);
 
+	status.here = here;
 	*ret_json = result == DB_OK ? status_dump(&status) : NULL;
 	status_finish(&status);
 	return result;

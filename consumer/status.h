@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "db.h"
+#include "incidents.h"
 
 /* The log's high watermark of a partition; -1: not known. */
 typedef int64_t status_watermark_fn(void *context, int32_t partition);
@@ -23,13 +24,21 @@ struct status_partition {
 	int64_t high_watermark; /* -1: not known */
 	int64_t lag;            /* -1: not known */
 	char *halted_reason;    /* NULL: not halted */
-	char requested_by[129];
-	char updated_at[32]; /* "2026-01-01T00:00:00.000Z" */
+	char requested_by[129]; /* who asks for it now (`replay --apply`); "" */
+	char updated_at[32];    /* "2026-01-01T00:00:00.000Z" */
 };
 
 struct status_member {
 	char consumer_id[129];
 	char *partitions; /* "all", or a list */
+};
+
+/* The instance that answers, as only itself knows it. */
+struct status_here {
+	const char *consumer_id;
+	const char *version;
+	const struct incident *incidents; /* the newest first */
+	size_t incident_count;
 };
 
 struct status {
@@ -41,6 +50,7 @@ struct status {
 	size_t partition_count;
 	struct status_member *members; /* those alive */
 	size_t member_count;
+	const struct status_here *here; /* NULL: no instance answers, but the command */
 };
 
 /* Connects if need be.  watermark may be NULL.  To be finished, also after a failure. */
@@ -56,8 +66,8 @@ void status_print(const struct status *status, FILE *file);
 /* One JSON object; malloc'd, the caller's. */
 char *status_dump(const struct status *status);
 
-/* Read and dumped in one. */
+/* Read and dumped in one.  here may be NULL. */
 enum db_result status_json(struct db *db, status_watermark_fn *watermark, void *context,
-	char **ret_json, struct error *err);
+	const struct status_here *here, char **ret_json, struct error *err);
 
 #endif

@@ -204,13 +204,23 @@ static void test_status_tells_owners_and_lag(void **state)
 {
 	struct mysql_env *env = *state;
 	struct db *db = db_create(&env->options); /* connects by itself */
+	const struct incident incident = {1767225600123, 1, "halted", "offset \"7\" is gone"};
+	const struct status_here here = {"host-1", "1.2.3", &incident, 1};
 	struct error err;
 	json_t *root, *p;
 	char *json;
 
 	add_partitions(env);
-	assert_ok(status_json(db, watermark, env, &json, &err), err);
+	assert_ok(status_json(db, watermark, env, &here, &json, &err), err);
 	root = json_loads(json, 0, NULL);
+	p = json_object_get(root, "answered_by");
+	assert_string_equal(text_at(p, "consumer_id"), "host-1");
+	assert_string_equal(text_at(p, "version"), "1.2.3");
+	p = json_array_get(json_object_get(p, "incidents"), 0);
+	assert_string_equal(text_at(p, "at"), "2026-01-01T00:00:00.123Z");
+	assert_string_equal(text_at(p, "what"), "halted");
+	assert_string_equal(text_at(p, "reason"), "offset \"7\" is gone");
+	assert_int_equal(json_integer_value(json_object_get(p, "partition")), 1);
 	assert_string_equal(text_at(root, "topic"), "balance-events");
 	assert_string_equal(text_at(root, "kafka_cluster_id"), "cluster-A");
 	assert_int_equal(json_array_size(json_object_get(root, "partitions")), 3);
@@ -273,7 +283,7 @@ static void test_status_without_a_schema_says_so(void **state)
 	char *json;
 
 	mysql_env_run(env, "DROP TABLE ledger_meta");
-	assert_int_equal(status_json(env->db, NULL, NULL, &json, &err), DB_HALT);
+	assert_int_equal(status_json(env->db, NULL, NULL, NULL, &json, &err), DB_HALT);
 	assert_null(json);
 	assert_non_null(strstr(err.text, "ledgerd migrate"));
 }

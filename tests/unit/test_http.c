@@ -33,6 +33,7 @@
 static void answer_hello(void *context, struct http_response *response)
 {
 	response->content_type = "text/x-hello";
+	response->policy = "default-src 'none'";
 	response->body = xstrdup(context);
 	response->length = strlen(context);
 }
@@ -220,6 +221,8 @@ static void test_get(void **state)
 	assert_true(has_header(answer, "Content-Type: text/x-hello"));
 	assert_true(has_header(answer, "Content-Length: 13"));
 	assert_true(has_header(answer, "Cache-Control: no-store"));
+	assert_true(has_header(answer, "X-Content-Type-Options: nosniff"));
+	assert_true(has_header(answer, "Content-Security-Policy: default-src 'none'"));
 	assert_string_equal(body_of(answer), "hello, world\n");
 	free(answer);
 	assert_status(http, GET("/hello?name=value&x"), 200);
@@ -234,6 +237,7 @@ static void test_other_statuses_and_empty_bodies(void **state)
 
 	assert_int_equal(status_of(answer), 503);
 	assert_true(has_header(answer, "Content-Type: text/plain; charset=utf-8"));
+	assert_null(strcasestr(answer, "Content-Security-Policy"));
 	assert_string_equal(body_of(answer), "not ready: everything\n");
 	free(answer);
 	answer = ask(http, GET("/empty"));

@@ -197,6 +197,7 @@ static void fixed_publisher(const struct publisher *pub, struct publisher_stats 
 {
 	*ret_stats = (struct publisher_stats){.published = 700,
 		.stale = 8,
+		.replaced = 14,
 		.failed = 2,
 		.rebuilds = 1,
 		.pending = 55,
@@ -262,6 +263,7 @@ static void fill(struct metrics *m, struct budget *budget)
 	errno_counters_add(&m->partitions[1].mysql_retries, 1213);
 	errno_counters_add(&m->mysql_retries, 1213);
 	errno_counters_add(&m->mysql_retries, 0);
+	gauge_set(&m->kafka_connected, 1);
 }
 
 static char *text_of(const struct metrics *m)
@@ -336,11 +338,13 @@ static void test_says_what_was_counted(void **state)
 		"ledger_mysql_retries_total{errno=\"other\"} 1",
 		"ledger_redis_publish_total{result=\"published\"} 700",
 		"ledger_redis_publish_total{result=\"stale\"} 8",
+		"ledger_redis_publish_total{result=\"replaced\"} 14",
 		"ledger_redis_publish_total{result=\"failed\"} 2",
 		"ledger_redis_pending 55",
 		"ledger_redis_connected 1",
 		"ledger_redis_rebuilds_total 1",
 		"ledger_redis_rebuilding 0",
+		"ledger_kafka_connected 1",
 		"ledger_memory_bytes 4321",
 		"ledger_memory_max_bytes 1000000",
 		"ledger_topic_partitions 3",
