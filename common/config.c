@@ -42,6 +42,7 @@ static void set_defaults(struct config *cfg)
 	*cfg = (struct config){0};
 	for (size_t i = 0; i < option_row_count; i++)
 		set_default(cfg, &option_rows[i]);
+	cfg->kafka.password = xstrdup("");
 	cfg->mysql.password = xstrdup("");
 	cfg->redis.password = xstrdup("");
 }
@@ -266,6 +267,9 @@ static int unknown_variable(const char *entry, struct error *err)
 	char name[128], nearest[OPTIONS_NAME_MAX];
 
 	snprintf(name, sizeof(name), "%.*s", length, entry);
+	for (char *c = name; *c; c++)
+		if ((unsigned char)*c < 0x20 || *c == 0x7f)
+			*c = '?'; /* as tree.c does: a message is one line */
 	if (is_service_link(name, equals ? equals + 1 : ""))
 		return 0;
 	if (options_nearest_variable(name, nearest))
@@ -367,6 +371,31 @@ static int read_password_file(
 	return 0;
 }
 
+static int read_password_files(struct config *cfg, struct error *err)
+{
+	int rc = read_password_file("kafka", cfg->kafka.password_file, &cfg->kafka.password, err);
+
+	if (rc == 0)
+		rc = read_password_file(
+			"mysql", cfg->mysql.password_file, &cfg->mysql.password, err);
+	if (rc == 0)
+		rc = read_password_file(
+			"redis", cfg->redis.password_file, &cfg->redis.password, err);
+	return rc;
+}
+
+/* Whether it holds certificates is found out by the client library. */
+static int check_tls_ca(const struct config *cfg, struct error *err)
+{
+	const char *path = cfg->mysql.tls_ca;
+
+	if (!*path || !cfg->mysql.tls_verify || access(path, R_OK) == 0)
+		return 0;
+	return error_set(err, -EINVAL,
+		"mysql.tls_ca: %s: %s; expected a file of certificate authorities (PEM)", path,
+		strerror(errno));
+}
+
 /* What depends on more than one option. */
 
 /* "host-pid", in the characters and the length that consumer.id may have. */
@@ -398,6 +427,7 @@ static int finish_parsing(struct config *cfg, char **environment, struct error *
 {
 	int rc = read_environment(cfg, environment, err);
 
+	take_password("kafka", environment, &cfg->kafka.password);
 	take_password("mysql", environment, &cfg->mysql.password);
 	take_password("redis", environment, &cfg->redis.password);
 	settle(cfg);
@@ -413,11 +443,9 @@ int config_load(struct config *cfg, const char *path, char **environment, struct
 	if (rc == 0)
 		rc = finish_parsing(cfg, environment, err);
 	if (rc == 0)
-		rc = read_password_file(
-			"mysql", cfg->mysql.password_file, &cfg->mysql.password, err);
+		rc = read_password_files(cfg, err);
 	if (rc == 0)
-		rc = read_password_file(
-			"redis", cfg->redis.password_file, &cfg->redis.password, err);
+		rc = check_tls_ca(cfg, err);
 	if (rc == 0 && !*cfg->consumer.id)
 		name_consumer(cfg);
 	return rc;
@@ -444,6 +472,7 @@ void config_finish(struct config *cfg)
 {
 	for (size_t i = 0; i < option_row_count; i++)
 		value_clear(cfg, &option_rows[i]);
+	free_password(cfg->kafka.password);
 	free_password(cfg->mysql.password);
 	free_password(cfg->redis.password);
 	*cfg = (struct config){0};

@@ -55,6 +55,8 @@ struct config_kafka {
 	char *bootstrap_servers;
 	char *topic;
 	struct config_properties properties;
+	char *password_file; /* "": none */
+	char *password; /* for SASL: LEDGERD_KAFKA_PASSWORD, else from password_file, else "" */
 	int64_t fetch_buffer; /* bytes a partition */
 };
 

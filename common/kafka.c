@@ -25,6 +25,7 @@
 #define CLOSE_S             5
 #define FETCH_QUEUE_BACKOFF "fetch.queue.backoff.ms" /* since 2.2.0 */
 #define FETCH_QUEUE_VERSION 0x020200ff
+#define SCRAM_VERSION       0x020601ff
 
 struct setting {
 	const char *name;
@@ -71,6 +72,7 @@ static const struct setting producer[] = {
 	{"partitioner", "murmur2_random"},
 	{"compression.type", "lz4"},
 	{"linger.ms", "10"},
+	{"message.max.bytes", "1000000000"}, /* how much it may be is the topic's matter */
 	{"queue.buffering.max.messages", "500000"},
 	{"queue.buffering.max.kbytes", "262144"},
 	{NULL, NULL},
@@ -119,7 +121,9 @@ static void remedy(const struct config *cfg, int code, char *text, size_t bytes)
 {
 	switch (code) {
 	case -EAGAIN:
-		snprintf(text, bytes, "is %s (kafka.bootstrap_servers) running and reachable?",
+		snprintf(text, bytes,
+			"is %s (kafka.bootstrap_servers) running and reachable, and is "
+			"security.protocol in kafka.properties what it expects?",
 			cfg->kafka.bootstrap_servers);
 		break;
 	case -ENOENT:
@@ -152,7 +156,7 @@ int kafka_error(const struct config *cfg, rd_kafka_resp_err_t code, struct error
 		err, kafka_code(code), "%s: %s: %s", what, rd_kafka_err2str(code), what_to_do);
 }
 
-/* The log. */
+/* Refusals. */
 
 /* Entries that repeat must be the same to be counted: times and counts at the end are cut off. */
 static size_t stable_length(const char *text)
@@ -161,6 +165,58 @@ static size_t stable_length(const char *text)
 
 	return after ? (size_t)(after - text) : strlen(text);
 }
+
+/* Before 2.6.1, librdkafka repeats its nonce, which Kafka 4 no longer takes (librdkafka 4895). */
+static bool has_broken_scram(rd_kafka_t *rk)
+{
+	char mechanism[32];
+	size_t bytes = sizeof(mechanism);
+
+	return rd_kafka_version() < SCRAM_VERSION &&
+	       rd_kafka_conf_get(rd_kafka_conf(rk), "sasl.mechanisms", mechanism, &bytes) ==
+		       RD_KAFKA_CONF_OK &&
+	       strncmp(mechanism, "SCRAM", 5) == 0;
+}
+
+static const char *refusal_remedy(rd_kafka_t *rk, rd_kafka_resp_err_t code)
+{
+	switch (code) {
+	case RD_KAFKA_RESP_ERR__SSL:
+		return "check ssl.ca.location and the other ssl.* in kafka.properties";
+	case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+		if (has_broken_scram(rk))
+			return "librdkafka before 2.6.1 cannot log in to Kafka 4 by SCRAM: take a "
+			       "newer one, or sasl.mechanism PLAIN over TLS; with an older Kafka, "
+			       "check sasl.username and the password";
+		return "check sasl.username and sasl.mechanism in kafka.properties and the "
+		       "password (LEDGERD_KAFKA_PASSWORD or kafka.password_file)";
+	case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+	case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+		return "check the rights at Kafka (ACLs) for the topic and the group";
+	default:
+		return NULL;
+	}
+}
+
+int kafka_refusal(rd_kafka_t *rk, int rc, struct error *err)
+{
+	rd_kafka_queue_t *queue = rd_kafka_queue_get_main(rk);
+	rd_kafka_event_t *event;
+
+	while ((event = rd_kafka_queue_poll(queue, 0))) {
+		const char *remedy = refusal_remedy(rk, rd_kafka_event_error(event));
+		const char *text = rd_kafka_event_error_string(event);
+
+		if (remedy)
+			rc = error_set(err, -EACCES, "Kafka refuses us: %.*s; %s",
+				(int)stable_length(text), text, remedy);
+		rd_kafka_event_destroy(event);
+	}
+	rd_kafka_queue_destroy(queue);
+	return rc;
+}
+
+/* The log. */
 
 /* librdkafka heals by itself what it calls an error here: a warning at most. */
 static enum log_level level_of(int syslog_level, const char *facility)
@@ -197,7 +253,8 @@ void kafka_log_error(rd_kafka_t *rk, rd_kafka_event_t *event)
 	case RD_KAFKA_RESP_ERR__SSL:
 	case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
 	case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-		log_error("Kafka refuses us", LT("detail", text, stable_length(text)));
+		log_error("Kafka refuses us", LT("detail", text, stable_length(text)),
+			LS("remedy", refusal_remedy(rk, code)));
 		break;
 	case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
 		log_warn("no Kafka broker answers", LS("client", rd_kafka_name(rk)));
@@ -281,6 +338,8 @@ static int set_all(
 		rc = set_buffer(conf, cfg, err);
 	for (size_t i = 0; rc == 0 && i < properties->count; i++)
 		rc = set(conf, properties->items[i].name, properties->items[i].value, err);
+	if (rc == 0 && cfg->kafka.password[0])
+		rc = set(conf, "sasl.password", cfg->kafka.password, err);
 	return rc;
 }
 

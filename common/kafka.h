@@ -54,6 +54,12 @@ bool kafka_refills_at_once(void);
 int kafka_layout(rd_kafka_t *rk, const struct config *cfg, int timeout_ms, int32_t *ret_partitions,
 	char ret_cluster_id[KAFKA_CLUSTER_ID_MAX], struct error *err);
 
+/*
+ * For clients whose main queue nobody polls, after a call that failed with rc: if Kafka has refused
+ * the login or the certificates have failed meanwhile, err says so instead.  -EACCES then, else rc.
+ */
+int kafka_refusal(rd_kafka_t *rk, int rc, struct error *err);
+
 /* A negative errno for librdkafka's: -EAGAIN, -ENOENT, -EACCES, -EINVAL or -EIO. */
 int kafka_code(rd_kafka_resp_err_t code);
 

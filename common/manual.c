@@ -103,9 +103,8 @@ void manual_print_sample(FILE *file)
 	      "#\n"
 	      "# Every option can also come from the environment, LEDGERD_<SECTION>_<OPTION>, "
 	      "which wins.\n"
-	      "# Passwords never stand here: LEDGERD_MYSQL_PASSWORD, LEDGERD_REDIS_PASSWORD, or a "
-	      "file\n"
-	      "# that password_file names.\n",
+	      "# Passwords never stand here: LEDGERD_KAFKA_PASSWORD, LEDGERD_MYSQL_PASSWORD,\n"
+	      "# LEDGERD_REDIS_PASSWORD, or a file that password_file names.\n",
 		file);
 	for (size_t s = 0; s < option_section_count; s++) {
 		putc('\n', file);
@@ -173,14 +172,17 @@ static const char introduction[] =
 	"\n"
 	"## Passwords\n"
 	"\n"
-	"Passwords do not stand in the file. `LEDGERD_MYSQL_PASSWORD` and `LEDGERD_REDIS_PASSWORD` "
-	"are\n"
-	"taken as they are (not as YAML). Where they are absent or empty, the first line of the "
-	"file that\n"
-	"`password_file` names is the password; without either there is none. They are never "
-	"logged or\n"
-	"printed, nor are `kafka.properties` whose names speak of a secret (`sasl.password`, "
-	"`ssl.key.pem`).\n"
+	"Passwords do not stand in the file. `LEDGERD_KAFKA_PASSWORD`, `LEDGERD_MYSQL_PASSWORD` "
+	"and\n"
+	"`LEDGERD_REDIS_PASSWORD` are taken as they are (not as YAML). Where they are absent or "
+	"empty, the\n"
+	"first line of the file that `password_file` names is the password; without either there "
+	"is none.\n"
+	"Kafka's is librdkafka's `sasl.password`; it wins over one in `kafka.properties`. They are "
+	"never\n"
+	"logged or printed, nor are `kafka.properties` whose names speak of a secret "
+	"(`sasl.password`,\n"
+	"`ssl.key.pem`). [SECURITY.md](SECURITY.md) shows connections with passwords and TLS.\n"
 	"\n"
 	"## Values\n"
 	"\n"

@@ -22,7 +22,7 @@
 /* clang-format off */
 const struct option_section option_sections[] = {
 	{"ledger", "The ledger itself.", false},
-	{"kafka", "Where events come from.", false},
+	{"kafka", "Where events come from.", true},
 	{"mysql", "The database, MySQL or MariaDB: journal, balances, offsets and leases.", true},
 	{"redis", "The cache for readers.", true},
 	{"http", "Metrics, health and status.", false},
@@ -66,6 +66,9 @@ const struct option_row option_rows[] = {
 	ROW(kafka, properties, PROPERTIES, "{}", 0, 0, NULL,
 		"Anything librdkafka knows, by its own names: `security.protocol`, `sasl.*`, "
 		"`ssl.*`, `fetch.*` and so on. What correctness rests on is refused."),
+	ROW(kafka, password_file, TEXT, "\"\"", 0, 4095, NULL,
+		"File whose first line is the password for SASL (librdkafka's `sasl.password`). "
+		"`LEDGERD_KAFKA_PASSWORD` wins over it."),
 	ROW(kafka, fetch_buffer, BYTES, "32M", 1 * M, 1 * G, NULL,
 		"Messages fetched ahead, for each partition. A tenth of a second of its busiest "
 		"traffic should fit. A part of `consumer.memory_max`."),
@@ -90,7 +93,8 @@ const struct option_row option_rows[] = {
 		"With `mysql.tls_ca`: refuse a server whose certificate does not hold. `false` "
 		"still encrypts, but anybody may pose as the server."),
 	ROW(mysql, connect_timeout_ms, INT, "5000", 100, 60000, "ms",
-		"Longest wait for a connection before it is tried again."),
+		"Longest wait for a connection before it is tried again; where a lease depends on "
+		"it, no longer than a third of `lease.ttl_ms`."),
 
 	ROW(redis, enabled, BOOL, "true", 0, 0, NULL,
 		"Publish balances to Redis. `false`: the database alone has them."),

@@ -34,6 +34,8 @@ static int refuse(const struct option_row *option, const struct tree *tree,
 		snprintf(is, sizeof(is), "is a list");
 	else if (node->kind == TREE_MAP)
 		snprintf(is, sizeof(is), "is a mapping");
+	else if (option->type == OPTION_PROPERTIES && options_is_secret(node->text))
+		snprintf(is, sizeof(is), "is text");
 	else if (!tree_is_null(node))
 		snprintf(is, sizeof(is), "is %s%.48s%s%s", node->plain ? "" : "\"", node->text,
 			strlen(node->text) > 48 ? "..." : "", node->plain ? "" : "\"");
@@ -295,6 +297,22 @@ static void free_properties(struct config_properties *properties)
 	free(properties->items);
 }
 
+/* What stands where a name should: a password that was written beside its name is left out. */
+static int refuse_name(const struct option_row *option, const struct tree *tree,
+	const struct tree_node *node, struct error *err)
+{
+	bool secret = options_is_secret(node->key);
+	int length = 0;
+
+	while (length < 64 && node->key[length] &&
+		(!secret || is_name_character(node->key[length])))
+		length++;
+	return tree_key_error(tree, node, err,
+		"%s.%s: \"%.*s%s\" is no property of librdkafka; expected a name such as "
+		"security.protocol",
+		option->section, option->name, length, node->key, secret ? "..." : "");
+}
+
 static int check_property(const struct option_row *option, const struct tree *tree,
 	const struct tree_node *node, struct error *err)
 {
@@ -310,11 +328,7 @@ static int check_property(const struct option_row *option, const struct tree *tr
 			option->section, option->name);
 	for (const char *c = node->key; *c; c++)
 		if (!is_name_character(*c))
-			return tree_key_error(tree, node, err,
-				"%s.%s: \"%.64s\" is no property of librdkafka; expected a name "
-				"such as "
-				"security.protocol",
-				option->section, option->name, node->key);
+			return refuse_name(option, tree, node, err);
 	if (node->kind != TREE_SCALAR || tree_is_null(node))
 		return tree_error(tree, node, err,
 			"%s.%s: %.64s has no value; expected text, a number "
@@ -392,16 +406,38 @@ void value_clear(struct config *cfg, const struct option_row *option)
 
 /* Printing. */
 
+/* The code of a character beyond ASCII that YAML does not read as it is: a control character, a
+ * line break, a byte order mark, none at all.  0: it does.  The text is UTF-8. */
+static unsigned hard_code(const unsigned char *c)
+{
+	unsigned code = 0;
+
+	if (*c == 0xc2)
+		code = c[1];
+	else if ((*c & 0xf0) == 0xe0)
+		code = (*c & 0x0fu) << 12 | (c[1] & 0x3fu) << 6 | (c[2] & 0x3fu);
+	return (code >= 0x80 && code < 0xa0) || code == 0x2028 || code == 0x2029 ||
+			       code == 0xfeff || code == 0xfffe || code == 0xffff
+		       ? code
+		       : 0;
+}
+
 static void print_quoted(const char *text, FILE *file)
 {
 	putc('"', file);
 	for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
-		if (*c == '"' || *c == '\\')
+		unsigned hard = hard_code(c);
+
+		if (*c == '"' || *c == '\\') {
 			fprintf(file, "\\%c", *c);
-		else if (*c < 0x20 || *c == 0x7f)
+		} else if (*c < 0x20 || *c == 0x7f) {
 			fprintf(file, "\\x%02x", *c);
-		else
+		} else if (hard) {
+			fprintf(file, "\\u%04x", hard);
+			c += hard < 0x800 ? 1 : 2;
+		} else {
 			putc(*c, file);
+		}
 	}
 	putc('"', file);
 }
@@ -431,12 +467,13 @@ static void print_properties(const struct config_properties *properties, FILE *f
 
 static void print_listen(const struct config_listen *listen, FILE *file)
 {
-	if (!listen->host)
-		fputs("\"\"", file);
-	else if (strchr(listen->host, ':'))
-		fprintf(file, "\"[%s]:%" PRId64 "\"", listen->host, listen->port);
-	else
-		fprintf(file, "\"%s:%" PRId64 "\"", listen->host, listen->port);
+	const char *bracket = listen->host && strchr(listen->host, ':') ? "[]" : "";
+	char text[280] = ""; /* a host has at most 255 bytes */
+
+	if (listen->host)
+		snprintf(text, sizeof(text), "%.1s%s%s:%" PRId64, bracket, listen->host,
+			*bracket ? bracket + 1 : "", listen->port);
+	print_quoted(text, file);
 }
 
 static void print_bytes(const struct option_row *option, int64_t bytes, FILE *file)

@@ -122,6 +122,8 @@ static int check_kafka(
 			rk, config, ASK_MS, &ret_layout->partitions, ret_layout->cluster_id, &err);
 	if (rc == 0)
 		rc = check_cleanup(config, rk, &err);
+	if (rc != 0 && rk)
+		rc = kafka_refusal(rk, rc, &err);
 	snprintf(good, sizeof good, "%s: topic %s with %" PRId32 " partitions",
 		config->kafka.bootstrap_servers, config->kafka.topic, ret_layout->partitions);
 	kafka_close(rk);

@@ -3,11 +3,9 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "health.h"
 #include "http.h"
@@ -18,10 +16,13 @@
 #include "log.h"
 #include "memory_plan.h"
 #include "migrate.h"
+#include "notify.h"
 #include "publisher_thread.h"
 #include "servers.h"
+#include "signals.h"
 #include "snapshot_redis.h"
 #include "status.h"
+#include "status_page.h"
 #include "store_mysql.h"
 #include "topic_kafka.h"
 
@@ -43,6 +44,7 @@ struct daemon {
 	struct memory_plan memory;
 	struct metrics metrics;
 	bool metrics_ready;
+	struct incidents incidents;
 	struct ledger_meta meta;
 	uint64_t seed;
 
@@ -50,9 +52,11 @@ struct daemon {
 	struct kafka_client *kafka;
 	struct lease_store *lease_store;
 	struct publisher *publisher; /* NULL: Redis is off */
+	struct store *publisher_store;
 	struct publisher_thread *publisher_thread;
 	struct instance *instance;
 	struct http *http;
+	struct notify notify;
 
 	pthread_mutex_t lock; /* guards what HTTP reads while main changes it */
 	_Atomic int64_t beat_ms;
@@ -68,26 +72,12 @@ static int64_t now_ms(const struct daemon *d)
 
 /* Signals -------------------------------------------------------------------------------------- */
 
-static void signals_block(sigset_t *ret_set)
-{
-	sigemptyset(ret_set);
-	sigaddset(ret_set, SIGTERM);
-	sigaddset(ret_set, SIGINT);
-	pthread_sigmask(SIG_BLOCK, ret_set, NULL);
-}
-
 /* Waits for so long; true if the process is told to end. */
 static bool told_to_stop(int64_t wait_ms)
 {
-	struct timespec wait = {wait_ms / 1000, wait_ms % 1000 * 1000000};
-	sigset_t set;
-	int number;
+	int number = signals_wait(wait_ms);
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	number = sigtimedwait(&set, NULL, &wait);
-	if (number <= 0)
+	if (number == 0)
 		return false;
 	log_info("stopping", LS("signal", strsignal(number)));
 	return true;
@@ -115,16 +105,14 @@ static void set_body(struct http_response *response, int status, char *body)
 	response->length = strlen(body);
 }
 
-static void answer_healthz(void *context, struct http_response *response)
+/* 200 if our own loops turn, else 503; *ret_body says which. */
+static int look_alive(struct daemon *d, char **ret_body)
 {
-	struct daemon *d = context;
 	struct instance_health health = {
 		.leader_beat_ms = now_ms(d), .oldest_worker_beat_ms = INT64_MAX};
 	/* A database that does not answer is not our loops' fault: see db_options_set_lease. */
 	int64_t silence_ms = 3 * d->cfg->lease.ttl_ms;
 	struct health_beat beats[3];
-	char *body;
-	int status;
 
 	pthread_mutex_lock(&d->lock);
 	if (d->instance)
@@ -135,8 +123,15 @@ static void answer_healthz(void *context, struct http_response *response)
 		"leader", health.leader_beat_ms, BEAT_LIMIT_MS + silence_ms};
 	beats[2] = (struct health_beat){"partitions", health.oldest_worker_beat_ms,
 		BEAT_LIMIT_MS + silence_ms + d->cfg->consumer.poll_idle_ms};
-	status = health_live(
-		beats, health.oldest_worker_beat_ms == INT64_MAX ? 2 : 3, now_ms(d), &body);
+	return health_live(
+		beats, health.oldest_worker_beat_ms == INT64_MAX ? 2 : 3, now_ms(d), ret_body);
+}
+
+static void answer_healthz(void *context, struct http_response *response)
+{
+	char *body;
+	int status = look_alive(context, &body);
+
 	set_body(response, status, body);
 }
 
@@ -209,11 +204,14 @@ static void answer_status(void *context, struct http_response *response)
 {
 	struct daemon *d = context;
 	struct db *db = questioner(d);
+	struct incident incidents[INCIDENTS_MAX];
+	const struct status_here here = {d->cfg->consumer.id, LEDGERD_VERSION, incidents,
+		incidents_read(&d->incidents, incidents)};
 	struct error err;
 	char *json = NULL;
 
 	response->content_type = "application/json";
-	if (status_json(db, high_watermark, d, &json, &err) != DB_OK) {
+	if (status_json(db, high_watermark, d, &here, &json, &err) != DB_OK) {
 		response->status = 503;
 		response->content_type = "text/plain; charset=utf-8";
 		json = strdup(err.text);
@@ -226,7 +224,7 @@ static void answer_status(void *context, struct http_response *response)
 
 static int http_start(struct daemon *d, struct error *err)
 {
-	static struct http_route routes[4];
+	static struct http_route routes[5];
 	struct http_config config = {
 		.host = d->cfg->http.listen.host,
 		.port = (int)d->cfg->http.listen.port,
@@ -238,6 +236,7 @@ static int http_start(struct daemon *d, struct error *err)
 	routes[1] = (struct http_route){"/healthz", answer_healthz, d};
 	routes[2] = (struct http_route){"/readyz", answer_readyz, d};
 	routes[3] = (struct http_route){"/status", answer_status, d};
+	routes[4] = (struct http_route){"/", status_page_answer, NULL};
 	return http_create(&config, &d->http, err);
 }
 
@@ -288,6 +287,8 @@ static int await_meta(struct daemon *d)
 			return 1;
 		}
 		log_warn("waiting for the servers", LS("error", err.text));
+		notify_status(&d->notify, "waiting for the servers: %s", err.text);
+		notify_alive(&d->notify, now_ms(d));
 		log_tick();
 		if (told_to_stop(SERVER_AGAIN_MS))
 			return -1;
@@ -401,9 +402,9 @@ static void publisher_start(struct daemon *d)
 	if (!d->cfg->redis.enabled)
 		return;
 	d->publisher_thread = publisher_thread_create();
-	publisher = publisher_create(&config, snapshot_redis_create(d->cfg),
-		store_mysql_create(&d->db_options, d->cfg->lease.ttl_ms), publisher_thread_wake,
-		d->publisher_thread);
+	d->publisher_store = store_mysql_create(&d->db_options, d->cfg->lease.ttl_ms);
+	publisher = publisher_create(&config, snapshot_redis_create(d->cfg), d->publisher_store,
+		publisher_thread_wake, d->publisher_thread);
 	publisher_thread_start(d->publisher_thread, publisher);
 	pthread_mutex_lock(&d->lock);
 	d->publisher = publisher;
@@ -460,6 +461,7 @@ static void instance_begin(struct daemon *d)
 		.clock = d->clock,
 		.budget = &d->budget,
 		.metrics = d->metrics.partitions,
+		.incidents = &d->incidents,
 	};
 
 	config.worker.partition.dedupe_ids = d->memory.dedupe_ids;
@@ -500,9 +502,25 @@ static void check_layout(struct daemon *d)
 		halt_for_layout(d, &layout);
 	else
 		log_warn("Kafka does not answer", LS("error", err.text));
+	gauge_set(&d->metrics.kafka_connected, err.text[0] == '\0');
 	pthread_mutex_lock(&d->lock);
 	d->kafka_error = err;
 	pthread_mutex_unlock(&d->lock);
+}
+
+/* A service manager starts us anew if our loops do not turn; a server that is away is no reason. */
+static void tell_manager(struct daemon *d)
+{
+	struct instance_health health;
+	char *body;
+
+	if (look_alive(d, &body) == 200)
+		notify_alive(&d->notify, now_ms(d));
+	free(body);
+	instance_health(d->instance, &health);
+	notify_status(&d->notify, "partitions: %d owned, %d running, %d halted%s%s", health.owned,
+		health.running, halted_partitions(d), health.leader_error[0] ? "; " : "",
+		health.leader_error);
 }
 
 /* Watches until the process is told to end; 1 if it cannot go on. */
@@ -513,6 +531,7 @@ static int watch(struct daemon *d)
 	while (!told_to_stop(WATCH_MS)) {
 		atomic_store(&d->beat_ms, now_ms(d));
 		check_layout(d);
+		tell_manager(d);
 		log_tick();
 		if (kafka_client_failed(d->kafka, &err)) {
 			log_error("librdkafka gave up; start again", LS("error", err.text));
@@ -524,12 +543,21 @@ static int watch(struct daemon *d)
 
 /* Beginning and end ---------------------------------------------------------------------------- */
 
+/* Redis gets what waits for it, but no rebuild waits for a database that hangs. */
+static void publisher_stop(struct daemon *d)
+{
+	if (!d->publisher)
+		return;
+	d->publisher_store->ops->interrupt(d->publisher_store);
+	publisher_thread_stop(d->publisher_thread, PUBLISH_GRACE_MS);
+}
+
 static void stop(struct daemon *d)
 {
+	notify_stopping(&d->notify);
 	if (d->instance)
 		instance_stop(d->instance);
-	if (d->publisher_thread)
-		publisher_thread_stop(d->publisher_thread, PUBLISH_GRACE_MS);
+	publisher_stop(d);
 	http_destroy(d->http);
 	if (d->instance)
 		instance_destroy(d->instance);
@@ -543,6 +571,7 @@ static void stop(struct daemon *d)
 		kafka_client_destroy(d->kafka);
 	if (d->metrics_ready)
 		metrics_finish(&d->metrics);
+	incidents_finish(&d->incidents);
 	pthread_mutex_destroy(&d->lock);
 }
 
@@ -559,6 +588,7 @@ static int run(struct daemon *d)
 
 	if (http_start(d, &err) != 0 || kafka_client_create(d->cfg, &d->kafka, &err) != 0)
 		return refuse(&err);
+	notify_ready(&d->notify); /* what is missing now, we wait for */
 	rc = await_meta(d);
 	if (rc != 0)
 		return rc > 0 ? 1 : 0;
@@ -574,18 +604,19 @@ static int run(struct daemon *d)
 int daemon_run(const struct config *cfg)
 {
 	struct daemon d = {.cfg = cfg, .clock = &clock_system};
-	sigset_t signals;
 	int rc;
 
-	signals_block(&signals);
 	pthread_mutex_init(&d.lock, NULL);
+	incidents_init(&d.incidents);
 	randombytes_buf(&d.seed, sizeof d.seed);
 	atomic_init(&d.beat_ms, now_ms(&d));
 	servers_db_options(cfg, &d.db_options);
+	notify_init(&d.notify);
 	log_info("ledgerd starts", LS("version", LEDGERD_VERSION), LS("consumer", cfg->consumer.id),
 		LS("topic", cfg->kafka.topic));
 	rc = run(&d);
 	stop(&d);
+	notify_finish(&d.notify);
 	log_info("ledgerd ends", LI("status", rc));
 	return rc;
 }

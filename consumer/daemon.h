@@ -16,8 +16,9 @@
 #include "config.h"
 
 /*
- * Runs until SIGTERM or SIGINT, which flush and release the leases.  The exit status: 0 after a
- * clean end, 1 if it could not run, 2 if the configuration does not fit what it finds.
+ * Runs until SIGTERM or SIGINT, which flush and release the leases; the caller has blocked them
+ * (signals.h).  The exit status: 0 after a clean end, 1 if it could not run, 2 if the configuration
+ * does not fit what it finds.
  */
 int daemon_run(const struct config *cfg);
 

@@ -400,6 +400,7 @@ static void *run(void *context)
 {
 	struct kafka_client *client = context;
 
+	pthread_setname_np(pthread_self(), "kafka-client");
 	while (!atomic_load(&client->stop)) {
 		serve_all(client);
 		commit_due(client, now_ms());

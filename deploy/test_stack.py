@@ -4,12 +4,15 @@
                                                would do, as it starts in no time
 """
 
+import contextlib
 import os
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -238,6 +241,89 @@ def test_a_java_too_old_is_refused(stack, tmp_path, monkeypatch):
     java.chmod(0o755)
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(StackError, match="is Java 11, too old .* needs 17"):
+        stack.start("kafka")
+
+
+MIRROR = """<settings><mirrors><mirror><id>here</id><mirrorOf>*</mirrorOf>
+<url>{}</url></mirror></mirrors></settings>
+"""
+
+
+def maven_uses(url, home, monkeypatch):
+    """Maven asks only this repository, and has nothing yet."""
+    (home / ".m2").mkdir(parents=True)
+    (home / ".m2" / "settings.xml").write_text(MIRROR.format(url))
+    monkeypatch.setenv("MAVEN_OPTS", f"-Duser.home={home}")
+
+
+@contextlib.contextmanager
+def server_nobody_trusts(folder):
+    """An HTTPS server whose certificate it has signed itself; its port."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-subj",
+                    "/CN=localhost", "-keyout", folder / "key", "-out", folder / "cert"],
+                   check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(folder / "cert", folder / "key")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=shake_hands, args=(server, tls), daemon=True).start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+
+
+def shake_hands(server, tls):
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = server.accept()
+            with contextlib.suppress(OSError):
+                tls.wrap_socket(connection, server_side=True).close()
+
+
+def test_maven_and_a_certificate_that_java_does_not_trust(stack, tmp_path, monkeypatch):
+    """It was called a missing network."""
+    stack.cache = tmp_path / "empty"
+    with server_nobody_trusts(tmp_path) as port:
+        maven_uses(f"https://localhost:{port}/maven", tmp_path / "home", monkeypatch)
+        with pytest.raises(StackError) as failure:
+            stack.start("kafka")
+    assert f"does not trust the certificate of https://localhost:{port}/maven" in str(failure.value)
+    assert "update-ca-certificates" in str(failure.value)
+    assert "no network" not in str(failure.value)
+
+
+def test_maven_and_no_network(stack, tmp_path, monkeypatch):
+    stack.cache = tmp_path / "empty"
+    maven_uses("https://127.0.0.1:1/maven", tmp_path / "home", monkeypatch)
+    with pytest.raises(StackError, match="no network, or Maven may not use it"):
+        stack.start("kafka")
+
+
+@contextlib.contextmanager
+def as_nobody():
+    """Root may read everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_cache_of_somebody_else_is_named(stack, tmp_path):
+    """It ended in a traceback."""
+    stack.cache = tmp_path / "theirs"
+    stack.cache.mkdir(mode=0)
+    with as_nobody():
+        missing = stack.kafka.missing()
+    assert f"cache {stack.cache} cannot be used (Permission denied" in missing[0]
+    assert "--cache" in missing[0]
+
+
+def test_a_cache_that_is_no_folder_is_named(stack, tmp_path):
+    stack.cache = tmp_path / "file"
+    stack.cache.touch()
+    with pytest.raises(StackError, match="cannot be used .*choose another folder"):
         stack.start("kafka")
 
 

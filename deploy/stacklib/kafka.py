@@ -22,6 +22,7 @@ from .errors import StackError
 POM = Path(__file__).resolve().parent.parent / "kafka" / "pom.xml"
 MAVEN_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin"
 JAVA_MIN = 17
+UNTRUSTED = r"PKIX path|certificate_unknown|SSLHandshakeException|CertificateException"
 NO_NETWORK = (r"Unknown host|Connection (refused|timed out|reset)|unreachable|Could not transfer|"
               r"Temporary failure in name|in offline mode")
 
@@ -81,13 +82,34 @@ class Kafka(service.Service):
     def jars(self):
         return self.stack.cache / f"kafka-{self.version}-{sha256(POM.read_bytes()).hexdigest()[:8]}"
 
+    @property
+    def lock_file(self):
+        return self.stack.cache / "kafka.lock"
+
     # What Service asks for.
 
     def missing(self):
-        found = [self.java_problem()]
-        if not self.jars.exists() and not service.program("mvn"):
+        cache = self.cache_problem()
+        found = [self.java_problem(), cache]
+        if not cache and not self.jars.exists() and not service.program("mvn"):
             found.append(f"no Maven (mvn), which fetches Kafka once: {service.INSTALL}")
         return list(filter(None, found))
+
+    def cache_problem(self):
+        """Others may have made the folder: Java must be able to read the jars, or we to put some
+        there."""
+        try:
+            if self.jars.exists():
+                for jar in self.jars.iterdir():
+                    jar.open("rb").close()
+            else:
+                self.stack.cache.mkdir(parents=True, exist_ok=True)
+                self.lock_file.open("a").close()
+        except OSError as error:
+            return (f"the cache {self.stack.cache} cannot be used ({error.strerror}: "
+                    f"{error.filename}): give yourself the right to it, or choose another folder "
+                    "with --cache")
+        return None
 
     def java_problem(self):
         java = find_java()
@@ -187,10 +209,12 @@ class Kafka(service.Service):
 
     def fetch_jars(self):
         """Lets Maven fetch the jars unless they are there. Stacks that share a cache wait."""
+        problem = self.cache_problem()
+        if problem:
+            raise StackError(f"kafka: {problem}")
         if self.jars.exists():
             return
-        self.stack.cache.mkdir(parents=True, exist_ok=True)
-        with open(self.stack.cache / "kafka.lock", "w") as lock:
+        with self.lock_file.open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not self.jars.exists():
                 with service.complete(self.jars) as fresh:
@@ -256,9 +280,21 @@ def java_version(java):
 def maven_failure(said, log):
     errors = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in said.splitlines() if "ERROR" in line]
     remedy = f"{log} says why"
-    if re.search(NO_NETWORK, said):
+    if re.search(UNTRUSTED, said):
+        remedy = untrusted(said)
+    elif re.search(NO_NETWORK, said):
         remedy = ("no network, or Maven may not use it: check the connection, or the proxy and "
                   "mirror in ~/.m2/settings.xml; on a machine without one, copy the cache "
                   "folder of a stack that has been started elsewhere and name it with --cache")
     shown = "".join(f"\n    {line[:300]}" for line in errors[:4])
     return f"kafka: Maven cannot fetch Kafka: {remedy}{shown}"
+
+
+def untrusted(said):
+    """Often a company's proxy, which shows a certificate of its own for every server."""
+    where = re.search(r"https://[^\s)]+", said)
+    return (f"Java does not trust the certificate of {where[0] if where else 'the repository'}: "
+            "give it the authority that signed it (on Debian: copy its PEM file to "
+            "/usr/local/share/ca-certificates/NAME.crt, then `update-ca-certificates`; or name a "
+            "trust store in MAVEN_OPTS=-Djavax.net.ssl.trustStore=FILE), and check this machine's "
+            "clock")

@@ -193,8 +193,11 @@ static void test_reads_every_option(void **state)
 
 static void test_prints_what_reads_back(void **state)
 {
-	const char *const texts[] = {
-		"", other_values, "http: {listen: \"\"}", "http: {listen: h:1}"};
+	const char *const texts[] = {"", other_values, "http: {listen: \"\"}",
+		"http: {listen: h:1}", "http: {listen: 'a\"\\b:1'}",
+		/* what YAML does not read as it is, and a neighbour of each that it does */
+		"mysql: {user: \"\\x80\\x85\\x9f\\xa0 \\u2027\\u2028\\u2029\\u202a\"}",
+		"mysql: {user: \"\\ufefe\\ufeff\\uff00 \\ufffd\\ufffe\\uffff\\U00010000\"}"};
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(texts); i++) {
@@ -566,8 +569,10 @@ static void test_names_mistakes_in_the_environment(void **state)
 			"you mean LEDGERD_MYSQL_PASSWORD?"},
 		{"LEDGERD_URL=http://x", "unknown environment variable LEDGERD_URL; expected "
 					 "LEDGERD_<SECTION>_<OPTION>, see ledgerd --help-config"},
-		{"LEDGERD_KAFKA_PASSWORD=secret",
-			"unknown environment variable LEDGERD_KAFKA_PASSWORD; "
+		{"LEDGERD_\n\x1bX=x", "unknown environment variable LEDGERD_\?\?X; expected "
+				      "LEDGERD_<SECTION>_<OPTION>, see ledgerd --help-config"},
+		{"LEDGERD_HTTP_PASSWORD=secret",
+			"unknown environment variable LEDGERD_HTTP_PASSWORD; "
 			"expected LEDGERD_<SECTION>_<OPTION>, see ledgerd --help-config"},
 		{"LEDGERD_", "unknown environment variable LEDGERD_; expected "
 			     "LEDGERD_<SECTION>_<OPTION>, "
@@ -576,6 +581,13 @@ static void test_names_mistakes_in_the_environment(void **state)
 			"LEDGERD_KAFKA_PROPERTIES: kafka.properties: acks is "
 			"refused: an event is published only when every replica in sync has "
 			"it"},
+		/* A password in the wrong place is not shown. */
+		{"LEDGERD_KAFKA_PROPERTIES=sasl.password=secret",
+			"LEDGERD_KAFKA_PROPERTIES: kafka.properties is text; "
+			"expected a mapping such as {security.protocol: ssl}"},
+		{"LEDGERD_KAFKA_PROPERTIES={sasl.password secret}",
+			"LEDGERD_KAFKA_PROPERTIES: kafka.properties: \"sasl.password...\" is no "
+			"property of librdkafka; expected a name such as security.protocol"},
 	};
 
 	(void)state;
@@ -611,8 +623,8 @@ static void test_primes_no_more_ids_than_it_keeps(void **state)
 
 static void test_keeps_secrets(void **state)
 {
-	const char *const environment[] = {
-		"LEDGERD_MYSQL_PASSWORD=hunter2: [", "LEDGERD_REDIS_PASSWORD= hunter2 ", NULL};
+	const char *const environment[] = {"LEDGERD_MYSQL_PASSWORD=hunter2: [",
+		"LEDGERD_REDIS_PASSWORD= hunter2 ", "LEDGERD_KAFKA_PASSWORD=hunter2", NULL};
 	struct config cfg = parsed(
 		"kafka: {properties: {sasl.password: hunter2, ssl.key.pem: hunter2, "
 		"sasl.username: bob}}",
@@ -622,6 +634,7 @@ static void test_keeps_secrets(void **state)
 	(void)state;
 	assert_string_equal(cfg.mysql.password, "hunter2: [");
 	assert_string_equal(cfg.redis.password, " hunter2 ");
+	assert_string_equal(cfg.kafka.password, "hunter2");
 	assert_null(strstr(text, "hunter2"));
 	assert_non_null(strstr(text, "sasl.password: \"<redacted>\""));
 	assert_non_null(strstr(text, "sasl.username: \"bob\""));
@@ -808,6 +821,24 @@ static void test_names_bad_password_files(void **state)
 	config_finish(&cfg);
 }
 
+static void test_names_a_missing_authority(void **state)
+{
+	const char *const absent[] = {"LEDGERD_MYSQL_TLS_CA=/nowhere/ca.pem", NULL};
+	const char *const unused[] = {
+		"LEDGERD_MYSQL_TLS_CA=/nowhere/ca.pem", "LEDGERD_MYSQL_TLS_VERIFY=false", NULL};
+	struct config cfg;
+	struct error err;
+
+	(void)state;
+	assert_int_equal(
+		config_load(&cfg, write_text("t.yaml", ""), (char **)absent, &err), -EINVAL);
+	assert_string_equal(err.text, "mysql.tls_ca: /nowhere/ca.pem: No such file or directory; "
+				      "expected a file of certificate authorities (PEM)");
+	config_finish(&cfg);
+	assert_int_equal(config_load(&cfg, write_text("t.yaml", ""), (char **)unused, &err), 0);
+	config_finish(&cfg);
+}
+
 /* Memory. */
 
 static void test_auto_is_a_quarter(void **state)
@@ -896,6 +927,7 @@ int main(void)
 		cmocka_unit_test(test_names_files_that_cannot_be_read),
 		cmocka_unit_test(test_reads_password_files),
 		cmocka_unit_test(test_names_bad_password_files),
+		cmocka_unit_test(test_names_a_missing_authority),
 		cmocka_unit_test(test_auto_is_a_quarter),
 		cmocka_unit_test(test_finds_the_least_limit_of_the_groups),
 		cmocka_unit_test(test_damaged_text_is_named_or_read),

@@ -59,6 +59,7 @@ static void test_has_what_is_promised(void **state)
 			fail_msg("%s.%s is missing", promised[i].section, promised[i].name);
 		assert_string_equal(row->fallback, promised[i].fallback);
 	}
+	assert_null(options_find("kafka", "password"));
 	assert_null(options_find("mysql", "password"));
 	assert_null(options_find("redis", "password"));
 }
