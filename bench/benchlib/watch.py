@@ -1,0 +1,110 @@
+"""What another connection sees of the commits, by bench-watch; and what follows from it.
+
+Nothing of ledgerd's own counting is in these figures.
+"""
+
+import subprocess
+import threading
+import time
+
+import confluent_kafka
+
+from benchlib.bench import STALLED_S, TOPIC, Failed
+
+READ_AT_ONCE = 10000
+
+
+class Watch:
+    """Watches the offsets until their sum is `total`. `changes`: (wall clock us, partition,
+    next_offset), as they were seen."""
+
+    def __init__(self, bench, every_us, total):
+        self.bench = bench
+        self.changes = []
+        self.total = total
+        self.child = bench.spawn("bench/bench-watch", every_us, total, stdout=subprocess.PIPE)
+        self.thread = threading.Thread(target=self.read, daemon=True)
+        self.thread.start()
+
+    def read(self):
+        for line in self.child.stdout:
+            self.changes.append(tuple(map(int, line.split())))
+
+    def wait_first(self, after=0):
+        """Until there are more than `after` events in the database."""
+        self.wait(lambda: self.seen() > after)
+
+    def wait_all(self, what):
+        self.wait(lambda: self.child.poll() is not None, what)
+        self.thread.join()
+        if self.child.returncode != 0:
+            raise Failed("watching the offsets failed: see above")
+
+    def wait(self, condition, what=""):
+        seen, moved = 0, time.monotonic()
+        while not condition():
+            self.bench.check_ledgerd()
+            now = time.monotonic()
+            seen, moved = (self.seen(), now) if self.seen() > seen else (seen, moved)
+            if now - moved > STALLED_S:
+                raise Failed(f"no progress for {STALLED_S} s, at {seen:,} events: see "
+                             f"{self.bench.ledgerd_log}")
+            if what:
+                self.bench.screen.passing(f"{what}: {seen:,} of {self.total:,}")
+            time.sleep(0.01)
+
+    def offsets(self):
+        return {partition: offset for _, partition, offset in list(self.changes)}
+
+    def seen(self):
+        return sum(self.offsets().values())
+
+    def rate(self):
+        """Events a second, from the first commit seen to the last; how long that took."""
+        first_us, last_us = self.changes[0][0], self.changes[-1][0]
+        begin = sum(offset for us, _, offset in self.changes if us == first_us)
+        seconds = (last_us - first_us) / 1e6
+        if seconds <= 0:
+            raise Failed("all events were committed at once: take more --events")
+        return (self.total - begin) / seconds, seconds
+
+
+def message_times(bench, begin):
+    """Kafka's times of all messages at or after the offsets {partition: offset}, in
+    milliseconds: {partition: [(offset, time)]}."""
+    consumer = confluent_kafka.Consumer({
+        "bootstrap.servers": bench.stack.kafka.address, "group.id": "bench-times",
+        "enable.auto.commit": False, "enable.partition.eof": True})
+    times = {partition: [] for partition in begin}
+    consumer.assign([confluent_kafka.TopicPartition(TOPIC, partition, offset)
+                     for partition, offset in begin.items()])
+    open_ends = set(begin)
+    while open_ends:
+        for message in consumer.consume(READ_AT_ONCE, 1):
+            if message.error():
+                open_ends.discard(message.partition())
+            else:
+                times[message.partition()].append((message.offset(), message.timestamp()[1]))
+    consumer.close()
+    return times
+
+
+def latencies_ms(times, changes):
+    """Of each message: from its time to the moment in which its commit was seen; sorted by the
+    messages' times."""
+    found = []
+    for partition, messages in times.items():
+        seen = [(offset, us / 1000) for us, one, offset in changes if one == partition]
+        at = 0
+        for offset, time_ms in messages:
+            while seen[at][0] <= offset:
+                at += 1
+            found.append((time_ms, seen[at][1] - time_ms))
+    found.sort()
+    return found
+
+
+def percentiles(values, parts):
+    """The smallest values that so many parts of all are at or below."""
+    values = sorted(values)
+    return [values[max(0, -int(-part * len(values) // 1) - 1)] for part in parts]
