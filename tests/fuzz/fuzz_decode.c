@@ -1,22 +1,10 @@
 /* Any bytes: decode_event and the oracle agree on whether they are an event, and on which. */
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "check.h"
 #include "decode.h"
 #include "decode_oracle.h"
 #include "murmur2.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define CHECK(condition)                                                                           \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);            \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
 
 /* An amount's 36 digits, one by one. */
 static void spell(i128 amount, char text[37])

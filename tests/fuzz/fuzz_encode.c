@@ -4,22 +4,9 @@
  *
  * The first four bytes choose the room and where the bytes are divided.
  */
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-
+#include "check.h"
 #include "encode.h"
 #include "../unit/rows.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define CHECK(condition)                                                                           \
-	do {                                                                                       \
-		if (!(condition)) {                                                                \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);            \
-			abort();                                                                   \
-		}                                                                                  \
-	} while (0)
 
 static void check_field(
 	const struct rows *rows, size_t row, size_t column, const char *bytes, size_t length)
