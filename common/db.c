@@ -18,6 +18,7 @@
 #include "db.h"
 
 #include "mem.h"
+#include "utf8.h"
 
 #include <assert.h>
 #include <ctype.h>
@@ -74,6 +75,12 @@ struct db {
 #ifdef LIBMARIADB
 typedef my_bool db_bool;
 
+/* The ways to log in that do not hand the password over as it is: others need an encrypted
+ * connection, or anybody who answers at the server's address could ask for it.  Oracle's library
+ * refuses them by itself. */
+static const char hashing_methods[] = "mysql_native_password,caching_sha2_password,sha256_password,"
+				      "client_ed25519,parsec,auth_gssapi_client";
+
 static void set_tls(MYSQL *mysql, const struct db_options *options)
 {
 	db_bool enforce = options->tls_ca[0] != '\0';
@@ -83,6 +90,8 @@ static void set_tls(MYSQL *mysql, const struct db_options *options)
 	mysql_options(mysql, MYSQL_OPT_SSL_VERIFY_SERVER_CERT, &verify);
 	if (verify)
 		mysql_options(mysql, MYSQL_OPT_SSL_CA, options->tls_ca);
+	if (!enforce && !options->socket[0])
+		mysql_options(mysql, MARIADB_OPT_RESTRICTED_AUTH, hashing_methods);
 }
 
 static int socket_of(MYSQL *mysql)
@@ -169,10 +178,35 @@ static enum db_result refuse(struct db *db, struct error *err, const char *forma
 	return DB_HALT;
 }
 
+/* The library's last error.  The server has a say in its text, so what is not printable UTF-8
+ * becomes a question mark. */
+static const char *library_error(struct db *db, char text[ERROR_TEXT_MAX])
+{
+	const char *at = mysql_error(db->mysql);
+	size_t left = strlen(at), length = 0;
+
+	while (left > 0 && length + 4 < ERROR_TEXT_MAX) {
+		size_t bytes = utf8_length(at, left);
+		bool printable = bytes > 0 && !iscntrl((unsigned char)*at);
+
+		bytes = bytes > 0 ? bytes : 1;
+		if (printable)
+			memcpy(text + length, at, bytes);
+		else
+			text[length] = '?';
+		length += printable ? bytes : 1;
+		at += bytes;
+		left -= bytes;
+	}
+	text[length] = '\0';
+	return text;
+}
+
 /* Says what the library's last error was; a connection that is of no more use is closed. */
 static enum db_result failed(struct db *db, const char *purpose, struct error *err)
 {
 	const char *state = mysql_sqlstate(db->mysql);
+	char text[ERROR_TEXT_MAX];
 	enum db_result result;
 
 	if (is_interrupted(db))
@@ -185,7 +219,7 @@ static enum db_result failed(struct db *db, const char *purpose, struct error *e
 			purpose, db->load.refused);
 	db->number = mysql_errno(db->mysql);
 	result = db_errors_result(db->number, state);
-	error_set(err, -EIO, "%s: %s (error %u); %s", purpose, mysql_error(db->mysql), db->number,
+	error_set(err, -EIO, "%s: %s (error %u); %s", purpose, library_error(db, text), db->number,
 		db_errors_remedy(db->number, state));
 	if (result == DB_LOST)
 		db_disconnect(db);

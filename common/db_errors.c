@@ -36,6 +36,9 @@
 #define PLUGIN                                                                                     \
 	"the client library does not know the account's authentication plugin: give mysql.user "   \
 	"another, caching_sha2_password on MySQL, mysql_native_password on MariaDB"
+#define UNPROTECTED                                                                                \
+	"the server asks for the password itself, without TLS: set mysql.tls_ca, or give "         \
+	"mysql.user another way to log in"
 #define TLS                                                                                        \
 	"mysql.tls_ca must hold the authority that signed the server's certificate, and the "      \
 	"certificate must be for mysql.host; " RECONNECT
@@ -208,7 +211,7 @@ static const struct db_error table[] = {
 	{4031, DB_LOST, "the connection was idle for longer than wait_timeout; " RECONNECT},
 	{4151, DB_HALT, "ALTER USER ... ACCOUNT UNLOCK for mysql.user"},
 	{4166, DB_HALT, INFILE},
-	{5010, DB_HALT, PLUGIN},
+	{5010, DB_HALT, UNPROTECTED},
 	{5012, DB_HALT, PLUGIN},
 
 	/* ProxySQL. */

@@ -64,6 +64,17 @@ class Rogue(Peer):
         send(writer, sequence + 1, OK)
 
 
+class Prying(Peer):
+    """Asks for the password itself."""
+
+    async def serve(self, reader, writer):
+        send(writer, 0, GREETING)
+        sequence, _ = await self.receive(reader)
+        self.asked += 1
+        send(writer, sequence + 1, b"\xfemysql_clear_password\0")
+        await self.receive(reader)
+
+
 class Hijacker(Peer):
     """Hands everything on between a client and the real server; but while it is `bad`, it puts its
     own file's name where the server asks for the client's."""
@@ -144,10 +155,13 @@ def assert_got_nothing(peer):
             assert line not in peer.seen
 
 
+PASSWORD = "never-in-the-clear"
+
+
 def meet(peer, command, *arguments):
     """The exit status of a command whose database is this peer, and what it said."""
     with serving(peer) as port:
-        options = {"MYSQL_PORT": port, "MYSQL_HOST": "127.0.0.1", "MYSQL_PASSWORD": "x",
+        options = {"MYSQL_PORT": port, "MYSQL_HOST": "127.0.0.1", "MYSQL_PASSWORD": PASSWORD,
                    "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "REDIS_ENABLED": "false",
                    "HTTP_LISTEN": '""'}
         env = os.environ | {f"LEDGERD_{name}": str(value) for name, value in options.items()}
@@ -174,6 +188,15 @@ def test_no_command_gives_a_file_to_a_rogue_server(command):
     status, said = meet(rogue, *command.split())
     assert status == 1, said
     assert_got_nothing(rogue)
+
+
+def test_a_server_that_asks_for_the_password_does_not_get_it():
+    prying = Prying()
+    status, said = meet(prying, "migrate")
+    assert status == 1, said
+    assert "mysql.tls_ca" in said
+    assert prying.asked > 0
+    assert PASSWORD.encode() not in prying.seen
 
 
 def test_a_flush_whose_file_is_swapped_sends_nothing_and_loses_nothing(make_ledger):
