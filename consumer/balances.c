@@ -13,13 +13,16 @@
  * probe seldom touches an entry in vain.  A home is hash * capacity >> 64, which lets the index
  * grow by half: between growths it is 0.53 to 0.8 full and costs at most 7.5 bytes an entry.
  */
-#define ENTRY_BITS         27
-#define ENTRY_MASK         ((UINT32_C(1) << ENTRY_BITS) - 1)
-#define ENTRIES_MAX        (ENTRY_MASK - 1) /* 134 million a partition */
+#define ENTRY_BITS  27
+#define ENTRY_MASK  ((UINT32_C(1) << ENTRY_BITS) - 1)
+#define ENTRIES_MAX (ENTRY_MASK - 1) /* 134 million a partition */
+#define CHUNK_BYTES (CHUNK_ENTRIES * sizeof(struct entry))
+#define OFFSET_MASK ((UINT64_C(1) << 48) - 1)
+
+#ifndef CHUNK_ENTRIES /* small in the simulator, whose few balances must not all fit */
 #define CHUNK_ENTRIES      ((size_t)1 << 12)
-#define CHUNK_BYTES        (CHUNK_ENTRIES * sizeof(struct entry))
 #define INDEX_CAPACITY_MIN ((size_t)1 << 12)
-#define OFFSET_MASK        ((UINT64_C(1) << 48) - 1)
+#endif
 
 #define CURRENCIES_MAX 65536
 

@@ -13,7 +13,10 @@
 
 #define BACKOFF_MIN_MS 20
 #define BACKOFF_MAX_MS 2000
-#define FETCH_AT       1024 /* unresolved records that are worth a query of their own */
+
+#ifndef FETCH_AT      /* small in the simulator */
+#define FETCH_AT 1024 /* unresolved records that are worth a query of their own */
+#endif
 
 /* Birth and death ----------------------------------------------------------------------------- */
 
@@ -252,21 +255,36 @@ int64_t partition_check_layout(struct partition *p)
 
 /* Settle: what became of the flush before ----------------------------------------------------- */
 
-static void count_outcomes(struct partition *p, const struct batch *b, int64_t wall_ms)
+static void count_outcomes(struct partition_metrics *metrics, const struct batch *b)
 {
-	struct partition_metrics *metrics = p->edges.metrics;
+	uint64_t outcomes[OUTCOME_DEAD_LETTER + 1] = {0};
 
 	for (size_t i = 0; i < b->count; i++) {
 		const struct record *record = &b->records[i];
 
-		counter_add(&metrics->outcomes[record->outcome], 1);
+		outcomes[record->outcome]++;
 		if (record->dead_reason != DEAD_NONE)
 			counter_add(&metrics->dead_letters[record->dead_reason], 1);
-		if (record->message.timestamp_ms != MESSAGE_NO_TIMESTAMP)
-			histogram_observe(&metrics->event_latency, &bounds_latency_ms,
-				wall_ms - record->message.timestamp_ms);
 	}
+	for (int outcome = 0; outcome <= OUTCOME_DEAD_LETTER; outcome++)
+		counter_add(&metrics->outcomes[outcome], outcomes[outcome]);
 	histogram_observe(&metrics->flush_events, &bounds_events, (int64_t)b->count);
+}
+
+/* Messages of one producer's batch have one time: they are counted together. */
+static void count_latencies(
+	struct partition_metrics *metrics, const struct batch *b, int64_t wall_ms)
+{
+	for (size_t i = 0, begin = 0; i < b->count; i++) {
+		int64_t time_ms = b->records[i].message.timestamp_ms;
+
+		if (i + 1 < b->count && b->records[i + 1].message.timestamp_ms == time_ms)
+			continue;
+		if (time_ms != MESSAGE_NO_TIMESTAMP)
+			histogram_observe_many(&metrics->event_latency, &bounds_latency_ms,
+				wall_ms - time_ms, i + 1 - begin);
+		begin = i + 1;
+	}
 }
 
 static void publish(struct partition *p, const struct batch *b)
@@ -283,7 +301,8 @@ static void settle_committed(struct partition *p)
 	ledger_commit(&p->ledger, b);
 	atomic_store(&p->committed_offset, b->end_offset);
 	publish(p, b);
-	count_outcomes(p, b, p->edges.clock->wall_ms(p->edges.clock));
+	count_outcomes(p->edges.metrics, b);
+	count_latencies(p->edges.metrics, b, p->edges.clock->wall_ms(p->edges.clock));
 	gauge_set(&p->edges.metrics->next_offset, b->end_offset);
 	p->edges.topic->ops->mirror(p->edges.topic, b->end_offset);
 	p->flying = NULL;

@@ -2,6 +2,9 @@
 
 #include <string.h>
 
+#include "node.h"
+#include "person.h"
+#include "replayer.h"
 #include "store.h"
 
 /* A cent is 10^16 of the ledger's units. */
@@ -142,16 +145,54 @@ static void check_image(void *context, const struct snapshot_image *image)
 			(long long)image->key.account_id);
 }
 
+/* At any time one node at most believes that a partition is its own. */
+static void check_believers(struct world *w)
+{
+	for (int32_t p = 0; p < w->partitions; p++) {
+		int believers = 0;
+
+		for (int i = 0; i < w->node_count; i++)
+			believers += node_believes(w->nodes[i], p);
+		if (believers > 1)
+			world_fail(
+				w, "partition %d: %d nodes believe in their lease", p, believers);
+	}
+}
+
+void check_acquired(struct world *w, int32_t partition, int64_t epoch)
+{
+	if (epoch <= w->acquired_epoch[partition])
+		world_fail(w, "partition %d: epoch %lld is handed out after %lld", partition,
+			(long long)epoch, (long long)w->acquired_epoch[partition]);
+	w->acquired_epoch[partition] = epoch;
+}
+
+void check_flush(struct world *w, const struct flush *f)
+{
+	int32_t partition = f->request.partition;
+
+	if (f->verdict == FLUSH_COMMITTED && f->request.epoch != w->offsets[partition].epoch)
+		world_fail(w, "partition %d: epoch %lld has committed, but it is the turn of %lld",
+			partition, (long long)f->request.epoch,
+			(long long)w->offsets[partition].epoch);
+}
+
 void check_step(struct world *w)
 {
+	check_believers(w);
 	if (w->db.commits == w->commits_seen)
 		return;
 	w->commits_seen = w->db.commits;
 	for (int32_t i = 0; i < w->partitions; i++) {
 		check_offset(w, i);
+		if (w->replayer)
+			continue;
 		check_rows(w, i);
+		person_check(w, i);
 	}
-	for (size_t i = 0; i < w->db.balance_count; i++)
+	if (w->replayer)
+		replayer_check(w->replayer);
+	for (size_t i = 0; i < w->db.balance_count && !w->replayer; i++)
 		check_balance(w, &w->db.balances[i]);
 	snapshot_memory_each(w->redis, check_image, w);
 }

@@ -5,8 +5,11 @@
  *     simulator --seed SEED [--trace]       one, and what happens in it
  *
  * It aborts at the first world that breaks a promise, and says how to see it again.
+ *
+ * Built with planted bugs (planted.py), one of them is switched on by --plant; --list tells them.
  */
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,20 +17,43 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "replayer.h"
+#include "vandal.h"
 #include "world.h"
+#ifdef PLANTED
+#include "planted.h"
+#endif
 
 #define STEPS_MAX 3000000
 
 struct totals {
-	uint64_t worlds, steps, events, commits, crashes, pauses, stalls, stops, faults;
+	uint64_t worlds, steps, events, commits, crashes, pauses, stalls, stops, faults, resumes,
+		borrowed, spoilt;
+	struct replayer_totals replays;
 	double simulated_seconds;
 };
+
+static const struct world *running; /* for `aborted` */
+
+/* A checker has failed, or an assertion, which does not know the seed.  The trace must be complete.
+ */
+static void aborted(int number)
+{
+	if (!running)
+		return;
+	if (!running->failed)
+		fprintf(stderr, "seed %" PRIu64 ", step %" PRIu64 ": an assertion failed\n",
+			running->seed, running->steps);
+	fprintf(stderr, "  to see it happen: --seed %" PRIu64 " --trace\n", running->seed);
+	fflush(NULL);
+}
 
 static void run(uint64_t seed, FILE *trace, struct totals *totals)
 {
 	struct world w;
 	int64_t start_us;
 
+	running = &w;
 	world_init(&w, seed, trace);
 	start_us = w.now_us;
 	while (!world_at_rest(&w)) {
@@ -35,6 +61,8 @@ static void run(uint64_t seed, FILE *trace, struct totals *totals)
 		if (w.steps > STEPS_MAX)
 			world_fail(&w, "not at rest after %d steps", STEPS_MAX);
 	}
+	totals->spoilt += vandal_visit(&w);
+	replayer_add(w.replayer, &totals->replays);
 	totals->worlds++;
 	totals->steps += w.steps;
 	totals->events += (uint64_t)w.sent;
@@ -44,8 +72,11 @@ static void run(uint64_t seed, FILE *trace, struct totals *totals)
 	totals->stalls += w.stalls;
 	totals->stops += w.stops;
 	totals->faults += w.faults;
+	totals->resumes += w.resumes;
+	totals->borrowed += w.borrowed;
 	totals->simulated_seconds += (double)(w.now_us - start_us) / 1e6;
 	world_finish(&w);
+	running = NULL;
 }
 
 static double seconds_now(void)
@@ -60,9 +91,17 @@ static void report(const struct totals *t, double seconds)
 {
 	printf("%" PRIu64 " worlds at rest: %" PRIu64 " events, %" PRIu64 " steps, %" PRIu64
 	       " commits, %" PRIu64 " kills, %" PRIu64 " pauses, %" PRIu64 " stalls, %" PRIu64
-	       " clean stops, %" PRIu64 " faults\n",
+	       " clean stops, %" PRIu64 " faults, %" PRIu64 " resumed gaps, %" PRIu64
+	       " transactions of borrowers, %" PRIu64 " keys of Redis spoilt and found\n",
 		t->worlds, t->events, t->steps, t->commits, t->crashes, t->pauses, t->stalls,
-		t->stops, t->faults);
+		t->stops, t->faults, t->resumes, t->borrowed, t->spoilt);
+	printf("%" PRIu64 " replays, %" PRIu64 " killed; %" PRIu64
+	       " rows and dead letters deleted by "
+	       "hand, %" PRIu64 " rows restored, %" PRIu64 " known by offset alone, %" PRIu64
+	       " of them beside others; %" PRIu64 " events decided; %" PRIu64
+	       " named as undecided\n",
+		t->replays.runs, t->replays.killed, t->replays.deleted, t->replays.restored,
+		t->replays.alone, t->replays.alone_wider, t->replays.decided, t->replays.undecided);
 	printf("%.0f simulated seconds in %.1f s: %.0f worlds, %.0f events and %.0f simulated "
 	       "seconds a minute\n",
 		t->simulated_seconds, seconds, (double)t->worlds * 60 / seconds,
@@ -75,6 +114,35 @@ static _Noreturn void usage(int status)
 		"usage: simulator --seeds N [--from SEED] | --seed SEED [--trace]\n");
 	exit(status);
 }
+
+#ifdef PLANTED
+static void plant(const char *name)
+{
+	planted_bug = planted_find(name);
+	if (planted_bug != 0)
+		return;
+	fprintf(stderr, "there is no planted bug %s; see --list\n", name);
+	exit(2);
+}
+
+/* Whether it was an option of the planted simulator alone; it has a value. */
+static bool planted_option(const char *option, const char *value)
+{
+	if (strcmp(option, "--list") == 0) {
+		planted_list();
+		exit(0);
+	}
+	if (strcmp(option, "--plant") != 0)
+		return false;
+	plant(value);
+	return true;
+}
+#else
+static bool planted_option(const char *option, const char *value)
+{
+	return false;
+}
+#endif
 
 int main(int argc, char **argv)
 {
@@ -95,12 +163,15 @@ int main(int argc, char **argv)
 			from = strtoull(value, NULL, 10), count = 1, i++;
 		else if (strcmp(argv[i], "--trace") == 0)
 			trace = stdout;
+		else if (planted_option(argv[i], value))
+			i++;
 		else
 			usage(strcmp(argv[i], "--help") == 0 ? 0 : 2);
 	}
 	if (count == 0)
 		usage(2);
 
+	signal(SIGABRT, aborted);
 	log_init(&log, STDERR_FILENO, LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT, 0);
 	log_use(&log);
 	for (uint64_t seed = from; seed < from + count; seed++)

@@ -4,9 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkers.h"
 #include "leader.h"
 #include "mem.h"
-#include "partition.h"
+#include "partition_private.h"
+#include "vandal.h"
+#include "person.h"
 
 /* What worker.c is in the daemon, without its threads. */
 struct sim_worker {
@@ -129,7 +132,7 @@ static void on_state(void *context, int32_t partition, enum partition_state from
 
 	world_trace(w, "node %d: partition %d %s -> %s %s", worker->node->number, partition,
 		partition_state_text(from), partition_state_text(to), reason);
-	if (to == PARTITION_HALTED)
+	if (to == PARTITION_HALTED && !person_caused(w, partition, reason))
 		world_fail(w, "node %d halted partition %d: %s", worker->node->number, partition,
 			reason);
 }
@@ -142,12 +145,11 @@ static void on_retry(void *context, int32_t partition, const char *what, const s
 		partition, what, err->text);
 }
 
-static void on_drift(void *context, int32_t partition, int64_t balances)
+static void on_drift(void *context, int32_t partition, enum drift drift, int64_t balances)
 {
 	struct sim_worker *worker = context;
 
-	world_fail(worker->node->w, "node %d: partition %d: %lld balances drifted",
-		worker->node->number, partition, (long long)balances);
+	vandal_drift(worker->node->w, worker->node->number, partition, drift, balances);
 }
 
 static struct partition_edges edges_of(struct sim_worker *worker)
@@ -172,6 +174,13 @@ static struct partition_edges edges_of(struct sim_worker *worker)
 	};
 }
 
+/* What is not taken yet, nobody gets. */
+static void tighten(struct node *node)
+{
+	if (node->w->tight)
+		node->budget.max_bytes = budget_used(&node->budget);
+}
+
 static struct sim_worker *worker_create(struct node *node, int32_t partition, int64_t epoch)
 {
 	struct world *w = node->w;
@@ -190,6 +199,7 @@ static struct sim_worker *worker_create(struct node *node, int32_t partition, in
 	config.seed = random_next(&w->random);
 	edges = edges_of(worker);
 	worker->partition = partition_create(&config, &edges);
+	tighten(node);
 	return worker;
 }
 
@@ -200,6 +210,7 @@ static void worker_destroy(struct sim_worker *worker)
 	worker->reader->ops->destroy(worker->reader);
 	worker->flush_store->ops->destroy(worker->flush_store);
 	worker->topic->ops->destroy(worker->topic);
+	tighten(worker->node);
 	free(worker);
 }
 
@@ -210,6 +221,7 @@ static void acquired(void *context, int32_t partition, int64_t epoch)
 	struct node *node = context;
 
 	assert(!node->workers[partition]);
+	check_acquired(node->w, partition, epoch);
 	world_trace(node->w, "node %d: acquired partition %d, epoch %lld", node->number, partition,
 		(long long)epoch);
 	node->workers[partition] = worker_create(node, partition, epoch);
@@ -293,8 +305,9 @@ static void leader_start(struct node *node)
 		.context = node,
 	};
 
-	snprintf(config.consumer_id, sizeof config.consumer_id, "node-%d-%llu", node->number,
-		(unsigned long long)node->life);
+	snprintf(config.consumer_id, sizeof config.consumer_id, "node-%d-%llu",
+		node->w->one_id ? 0 : node->number,
+		node->w->one_id ? 0 : (unsigned long long)node->life);
 	node->lease_store = lease_store_memory_create(&node->w->leases);
 	node->leader = leader_create(&config, &node->lease_store->store, &events);
 }
@@ -339,6 +352,18 @@ void node_destroy(struct node *node)
 	node->lease_store->store.ops->destroy(&node->lease_store->store);
 	publisher_destroy(node->publisher);
 	free(node);
+}
+
+bool node_believes(const struct node *node, int32_t partition)
+{
+	return leader_valid(node->leader, partition, node->w->now_us / 1000);
+}
+
+bool node_remembers(const struct node *node, int32_t partition, struct balance_key key)
+{
+	const struct sim_worker *worker = node->workers[partition];
+
+	return worker && balances_find(worker->partition->ledger.balances, key) != BALANCE_NONE;
 }
 
 void node_stop(struct node *node)
@@ -447,6 +472,7 @@ static bool step_flush(struct sim_worker *worker)
 	worker->flush_silent_us = w->now_us;
 	worker->flush_wait_us = w->now_us + 1000 * flush_step(&worker->flush);
 	if (flush_ended(&worker->flush)) {
+		check_flush(w, &worker->flush);
 		worker->submitted = false;
 		worker->turn_wait_us = 0;
 		world_trace(w, "node %d: flush of partition %d, %lld to %lld: verdict %d after %s",

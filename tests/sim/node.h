@@ -9,6 +9,12 @@ struct node *node_create(struct world *w, int number);
 /* SIGKILL: its connections are cut, its memory is gone, nothing is written. */
 void node_destroy(struct node *node);
 
+/* It takes the partition for its own now. */
+bool node_believes(const struct node *node, int32_t partition);
+
+/* It has the partition, and this balance of it in memory. */
+bool node_remembers(const struct node *node, int32_t partition, struct balance_key key);
+
 /* SIGTERM. */
 void node_stop(struct node *node);
 bool node_stopped(const struct node *node);

@@ -119,6 +119,16 @@ static void decide_event(const struct oracle *oracle, struct expected *e)
 	decide(e);
 }
 
+static void add(struct oracle *oracle, const struct expected *e)
+{
+	if (oracle->count == oracle->capacity) {
+		oracle->capacity = oracle->capacity ? 2 * oracle->capacity : 256;
+		oracle->expected = xrealloc(
+			oracle->expected, (size_t)oracle->capacity * sizeof *oracle->expected);
+	}
+	oracle->expected[oracle->count++] = *e;
+}
+
 void oracle_append(struct oracle *oracle, const struct intent *intent)
 {
 	static const char *const dead[] = {
@@ -134,10 +144,22 @@ void oracle_append(struct oracle *oracle, const struct intent *intent)
 		e.fate = FATE_DEAD;
 		e.reason = dead[intent->meaning];
 	}
-	if (oracle->count == oracle->capacity) {
-		oracle->capacity = oracle->capacity ? 2 * oracle->capacity : 256;
-		oracle->expected = xrealloc(
-			oracle->expected, (size_t)oracle->capacity * sizeof *oracle->expected);
+	add(oracle, &e);
+}
+
+void oracle_skip(struct oracle *oracle, int64_t begin, int64_t end)
+{
+	int64_t count = oracle->count;
+
+	oracle->count = begin;
+	for (int64_t i = begin; i < count; i++) {
+		struct intent intent = oracle->expected[i].intent;
+
+		if (i < end)
+			add(oracle,
+				&(struct expected){
+					.intent = intent, .fate = FATE_SKIPPED, .prev_offset = -1});
+		else
+			oracle_append(oracle, &intent);
 	}
-	oracle->expected[oracle->count++] = e;
 }

@@ -32,7 +32,7 @@ struct intent {
 	__int128 cents;
 };
 
-enum fate { FATE_NONE, FATE_SUCCESS, FATE_FAILED, FATE_DUPLICATE, FATE_DEAD };
+enum fate { FATE_NONE, FATE_SUCCESS, FATE_FAILED, FATE_DUPLICATE, FATE_DEAD, FATE_SKIPPED };
 
 /* What must become of the message at an offset. */
 struct expected {
@@ -59,6 +59,10 @@ void oracle_finish(struct oracle *oracle);
 
 /* The message at offset `count` means this. */
 void oracle_append(struct oracle *oracle, const struct intent *intent);
+
+/* A person gives up the offsets from `begin` to before `end`, where the ledger is now: everything
+ * from there on is decided anew without them. */
+void oracle_skip(struct oracle *oracle, int64_t begin, int64_t end);
 
 bool oracle_is_row(const struct expected *expected);
 

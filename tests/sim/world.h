@@ -15,6 +15,7 @@
 #include "lease_store_memory.h"
 #include "oracle.h"
 #include "random.h"
+#include "sample.h"
 #include "snapshot_memory.h"
 #include "store_memory.h"
 #include "topic_memory.h"
@@ -25,6 +26,8 @@
 #define WORLD_TTL_MS          10000
 #define WORLD_OUT_OF_RANGE_MS 30000
 
+struct borrower;
+struct replayer;
 struct node;
 
 /* Chances are of ten thousand, at each call or step. */
@@ -42,17 +45,33 @@ struct world_rates {
 	int64_t stall;
 	int64_t stop;
 	int64_t send;
+	int64_t truncate;
+	int64_t borrow;
+};
+
+/* Who changes Redis by hand (vandal.h). */
+struct vandal {
+	bool at_work;
+	bool hurry; /* others may still have something to write */
+	int32_t partition;
+	int64_t epoch;               /* of the owner who is to find it */
+	struct snapshot_image right; /* what should be there */
+	enum drift expected;
+	bool unreadable; /* nothing was left there that an older image yields to */
+	unsigned found;  /* how often it was told */
 };
 
 struct world {
 	uint64_t seed;
 	struct random random;
 	struct world_rates rates;
-	bool calm; /* no more faults and no more messages: everything must come to rest */
+	bool one_id; /* all instances were given the same consumer_id */
+	bool calm;   /* no more faults and no more messages: everything must come to rest */
 
 	int64_t now_us;
 	int32_t partitions;
 	int64_t messages_max;
+	bool tight; /* balances get no more memory than they must have, and are evicted */
 
 	struct memory_log logs[WORLD_PARTITIONS_MAX];
 	struct topic_memory_faults kafka;
@@ -64,9 +83,14 @@ struct world {
 	struct memory_database db;
 	struct lease_db leases;
 	struct snapshot_memory *redis;
+	struct vandal vandal;
 
 	struct node *nodes[WORLD_NODES_MAX];
 	int node_count;
+	struct borrower *borrower;
+	struct replayer *replayer;            /* NULL: nobody tampers with the rows */
+	bool truncated[WORLD_PARTITIONS_MAX]; /* beyond what was processed, once */
+	int truncations;
 
 	/* for the checkers */
 	uint64_t commits_seen;
@@ -74,10 +98,13 @@ struct world {
 	int64_t checked_dead[WORLD_PARTITIONS_MAX];
 	int64_t checked_offset[WORLD_PARTITIONS_MAX]; /* next_offset when last looked */
 	int64_t checked_epoch[WORLD_PARTITIONS_MAX];
+	int64_t acquired_epoch[WORLD_PARTITIONS_MAX];
 
 	FILE *trace; /* NULL: silent */
+	bool failed; /* told by world_fail */
 	uint64_t steps;
 	uint64_t crashes, pauses, stalls, stops, faults; /* what was done to it */
+	uint64_t resumes, borrowed;
 };
 
 void world_init(struct world *w, uint64_t seed, FILE *trace);

@@ -1,0 +1,184 @@
+"""Bugs that are planted into a copy of the core, to show that the simulator finds them.
+
+Each has a name, one sentence, and the places that it changes: file, old text, new text.  The text
+is an expression, or whole statements if it ends with a semicolon; it must be in the file exactly
+once, else the build ends (plant.py).  None of it is in `ledgerd`, and each is chosen at run time:
+
+    simulator-planted --list
+    simulator-planted --plant forget-pin --seeds 1000
+
+catch.py proves that some seed finds each of them.  What is not here by itself, because something
+else holds (20,000 seeds have found nothing):
+
+- Renewing a lease by name instead of by epoch: who does not believe in a lease any more does not
+  renew it.  So renew-by-name forgets that as well, which by itself does no harm either: by epoch,
+  the renewal fails.
+- Trying again what was fenced: an owner looks at its lease before it looks at the verdict.  So
+  fenced-goes-on does not look.
+- Going on with a flush that was to be abandoned: the fence holds.
+- Acquiring a partition that somebody has asked for: whoever plans leaves it alone.  So there is
+  request-unseen.
+"""
+
+LEDGER = "consumer/ledger.c"
+FLUSH = "consumer/flush.c"
+PARTITION = "consumer/partition.c"
+STORE = "consumer/store_memory.c"
+LEASES = "leader/lease_store_memory.c"
+LEADER = "leader/leader.c"
+RESOLVE = "consumer/replay_resolve.c"
+
+
+def bug(what, *places):
+    return {"what": what, "places": places}
+
+
+BUGS = {
+    # The rules and the batch
+    "overdraft": bug(
+        "a balance may fall below zero: the refusal is forgotten",
+        ("consumer/apply.c", "available < 0 || frozen < 0", "false")),
+    "overflow": bug(
+        "a balance may grow beyond its most: the overflow is not looked for",
+        ("consumer/apply.c", "available > DECIMAL_MAX || frozen > DECIMAL_MAX", "false")),
+    "apply-refused": bug(
+        "a refused event changes the balance as far as there is any",
+        ("consumer/apply.c", "return effect->shortfall;",
+         "balance->available = 0; return effect->shortfall;")),
+    "refused-unchained": bug(
+        "a refused row does not become the newest of its balance",
+        (LEDGER, "balance->last_offset = record->message.offset;",
+         "if (!record->refusal) balance->last_offset = record->message.offset;")),
+    "conflict-is-duplicate": bug(
+        "a known id is a duplicate whatever its content",
+        ("consumer/dedupe.c",
+         "at(dedupe, word)->fingerprint == id->fingerprint ? DEDUPE_SAME : DEDUPE_CONFLICT",
+         "DEDUPE_SAME")),
+    "offset-low": bug(
+        "the offset behind a batch is that of its last message",
+        ("consumer/batch.c", "b->end_offset = message->offset + 1;",
+         "b->end_offset = message->offset;")),
+    "offset-high": bug(
+        "a flush moves next_offset one too far",
+        (PARTITION, "flush_start(p->edges.flush, &request);",
+         "request.end_offset++; flush_start(p->edges.flush, &request);")),
+    "end-ignored": bug(
+        "the end of the log does not move the offset past hidden records",
+        (PARTITION, "batch_advance(p->prepared, item->end_offset);", "(void)item;")),
+
+    # Undo and memory
+    "undo-no-balances": bug(
+        "an undone batch leaves its balances changed",
+        (LEDGER, "balances_set(ledger->balances, b->touched[i].ref, &b->touched[i].before);",
+         "(void)0;")),
+    "undo-no-ids": bug(
+        "an undone batch leaves its ids remembered",
+        (LEDGER, "dedupe_forget_newest(ledger->dedupe, b->remembered_count);", "(void)0;")),
+    "forget-pin": bug(
+        "a balance that a batch has found in memory is not pinned",
+        (LEDGER, "balances_pin(ledger->balances, record->balance, b->pin);", "(void)0;")),
+    "evict-uncommitted": bug(
+        "balances are let go as soon as they are changed, not when the change has committed",
+        (LEDGER, "b->closed_ms = now_ms;",
+         """b->closed_ms = now_ms;
+            for (size_t i = 0; i < b->touched_count; i++)
+                balances_unpin(ledger->balances, b->touched[i].ref, b->pin);""")),
+    "evict-any": bug(
+        "eviction does not look at the pins of every second batch",
+        ("consumer/balances.c", "entry->flags & FLAG_PINS", "entry->flags & BALANCE_PIN_ODD")),
+    "still-complete": bug(
+        "after an eviction the partition believes that it has all balances in memory",
+        ("consumer/balances.c", "balances->complete = false;", "(void)0;")),
+
+    # The flush
+    "no-epoch-check": bug(
+        "the fence looks at the offset alone, not at the epoch",
+        (STORE, "row->epoch == request->epoch &&\n\t\t\trow->next_offset == request->begin_offset",
+         "row->next_offset == request->begin_offset")),
+    "publish-before-commit": bug(
+        "balances go to Redis when their flush begins",
+        (PARTITION, "p->edges.submit(p->edges.context);",
+         "publish(p, p->flying); p->edges.submit(p->edges.context);")),
+    "trust-affected-rows": bug(
+        "the journal's rows are not counted: one that replaced another is taken for new",
+        (FLUSH, """if (counts.deleted != 0 || counts.affected != (int64_t)sent)
+		return roll_back(f, FLUSH_DUPLICATES);
+	return next(f, FLUSH_BALANCES);""", "return next(f, FLUSH_BALANCES);")),
+    "balances-not-written": bug(
+        "the rows of account_balances are left out",
+        (FLUSH, "if (sent == 0)\n\t\treturn next(f, FLUSH_DEAD_LETTERS);",
+         "return next(f, FLUSH_DEAD_LETTERS);")),
+    "dead-letters-not-written": bug(
+        "the dead letters are left out",
+        (FLUSH, "if (sent == 0)\n\t\treturn next(f, FLUSH_COMMIT);",
+         "return next(f, FLUSH_COMMIT);")),
+    "unknown-is-committed": bug(
+        "a COMMIT without an answer is taken for done",
+        (FLUSH, "f->store->ops->commit(f->store, &f->error) == STORE_OK",
+         "f->store->ops->commit(f->store, &f->error) >= 0")),
+    "fenced-goes-on": bug(
+        "an owner does not look at its lease, and tries again what was fenced",
+        (PARTITION,
+         "lost == 0 && !p->edges.lease_valid(p->edges.context, p->config.partition, now_ms)",
+         "false"),
+        (PARTITION, """fenced(p, "the epoch or the offset in partition_offsets is another's");
+		return false;""", "settle_duplicates(p); return true;")),
+
+    # Leases
+    "old-epoch-again": bug(
+        "a lease that is taken over keeps its epoch",
+        (LEASES, "row->epoch + 1 > now_us ? row->epoch + 1 : now_us",
+         "row->epoch > 0 ? row->epoch : now_us")),
+    "release-any": bug(
+        "a release ends the lease whoever has it by now",
+        (LEASES, "s->db->rows[partition].epoch == epoch", "true")),
+    "believe-too-long": bug(
+        "an owner believes in its lease for longer than the server does",
+        (LEADER, "sent_ms + leader->config.ttl_ms * 2 / 3",
+         "sent_ms + leader->config.ttl_ms * 3 / 2")),
+    "renew-by-name": bug(
+        "a lease is renewed by its owner's name, and the owner does not look at the time",
+        (LEASES, "row->epoch == renewals[i].epoch", "strcmp(row->consumer_id, consumer_id) == 0"),
+        (LEADER, "lease_kept(lease) && now_ms >= atomic_load(&lease->valid_until_ms)", "false")),
+    "request-unseen": bug(
+        "who plans the partitions does not see that one has been asked for",
+        (LEASES, "row->requested_until_us > now_us", "false")),
+
+    # Redis
+    "redis-offset-early": bug(
+        "redis_offset covers what still waits to be written",
+        ("consumer/publisher.c", "publication_keeps(p) && waiting_of(p) == 0",
+         "publication_keeps(p)")),
+    "redis-last-write": bug(
+        "the last write wins, whatever the versions",
+        ("consumer/image_map.c", "old->version > image->version", "false")),
+    "redis-marker-unread": bug(
+        "a marker that is gone, or behind, is as good as any",
+        ("consumer/publisher_step.c", "return p->marker_offset >= p->published;", "return true;")),
+    "redis-not-caught-up": bug(
+        "a new owner does not publish what its predecessor could not",
+        ("consumer/recover.c", "unpublished.count", "0")),
+
+    # People
+    "resume-no-gap": bug(
+        "the offsets that a person gives up are not recorded",
+        (STORE, "table->gaps[table->gap_count++] = (struct memory_gap){from_offset, to_offset};",
+         "(void)from_offset;")),
+    "resume-beyond": bug(
+        "resume may give up offsets that the log does not have yet",
+        ("consumer/resume_plan.c", "at_offset > log->high", "false")),
+    "replay-known-id": bug(
+        "a replay does not see that the transaction has a row",
+        ("consumer/replay_table.c", "table->candidates[leader].known_offset = row->offset;",
+         "(void)0;")),
+    "replay-broken-is-whole": bug(
+        "a replay decides the events of accounts whose rows are missing",
+        (RESOLVE, "account->broken", "false")),
+    "replay-wrong-chain": bug(
+        "a restored row points at no other",
+        (RESOLVE, "c->prev_offset = balance->last_offset;",
+         "c->prev_offset = verdict == REPLAY_RESTORE_ROW ? -1 : balance->last_offset;")),
+    "replay-not-published": bug(
+        "a replay leaves redis_offset where it is, above what it has written",
+        ("consumer/replay.c", "c->offset < r->redis_offset", "false")),
+}
