@@ -38,6 +38,7 @@ void batch_reset(struct batch *b, int64_t begin_offset)
 	b->duplicate_count = 0;
 	b->remembered_count = 0;
 	b->touched_count = 0;
+	b->known_count = 0;
 }
 
 bool batch_full(const struct batch *b)
@@ -87,7 +88,7 @@ void batch_advance(struct batch *b, int64_t end_offset)
 size_t batch_bytes_max(size_t capacity, size_t bytes_max)
 {
 	/* Three fields of every message are rounded up to 8 bytes; the arena takes whole chunks. */
-	return capacity * (sizeof(struct record) + sizeof(struct touched) + sizeof(uint32_t) +
-				  3 * 8) +
+	return capacity *
+		       (sizeof(struct record) + sizeof(struct touched) + sizeof(uint32_t) + 3 * 8) +
 	       bytes_max + 2 * ARENA_CHUNK_BYTES;
 }

@@ -60,7 +60,8 @@ struct batch {
 	size_t remembered_count; /* ids that dedupe took in for this batch */
 	struct touched *touched; /* in the order in which they were met */
 	size_t touched_count;
-	uint32_t *order; /* from close on: the indices of touched[] by account and currency */
+	size_t known_count; /* of them, those that the database has a row for */
+	uint32_t *order;    /* from close on: the indices of touched[] by account and currency */
 };
 
 void batch_init(struct batch *b, size_t capacity, size_t bytes_max, enum balance_pin pin);

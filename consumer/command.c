@@ -1,6 +1,7 @@
 #include "command.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "log.h"
@@ -9,6 +10,44 @@
 static struct log process_log;
 
 extern char **environ;
+
+const struct command *command_find(const struct command *commands, const char *name)
+{
+	for (; commands->name; commands++)
+		if (strcmp(commands->name, name) == 0)
+			return commands;
+	return NULL;
+}
+
+void command_print(const struct command *commands, FILE *file)
+{
+	for (; commands->name; commands++)
+		fprintf(file, "  %-14s %s\n", commands->name, commands->help);
+}
+
+static void print_choice(
+	const char *program, const char *summary, const struct command *commands, FILE *file)
+{
+	fprintf(file, "usage: %s COMMAND [OPTION...]\n\n%s\n\n", program, summary);
+	command_print(commands, file);
+	fprintf(file, "\n`%s COMMAND --help` tells more.\n", program);
+}
+
+int command_choose(const char *program, const char *summary, const struct command *commands,
+	int argc, char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : "";
+	const struct command *command = command_find(commands, name);
+
+	if (command)
+		return command->run(argc - 1, argv + 1);
+	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+		return print_choice(program, summary, commands, stdout), EXIT_DONE;
+	if (*name)
+		fprintf(stderr, "%s: there is no command `%s`\n\n", program, name);
+	print_choice(program, summary, commands, stderr);
+	return EXIT_USAGE;
+}
 
 bool command_begin(const struct args_spec *spec, int argc, char **argv, struct args *ret_args,
 	struct config *ret_config, int *ret_status)

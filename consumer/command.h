@@ -5,6 +5,8 @@
 #ifndef CONSUMER_COMMAND_H
 #define CONSUMER_COMMAND_H
 
+#include <stdio.h>
+
 #include "args.h"
 #include "config.h"
 
@@ -14,6 +16,23 @@ enum exit_status {
 	EXIT_USAGE = 2,
 	EXIT_DIFFERENT = 3,
 };
+
+/* A line of a table of commands, which ends with an empty one. */
+struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+};
+
+/* The command of this name, or NULL. */
+const struct command *command_find(const struct command *commands, const char *name);
+/* A line for each. */
+void command_print(const struct command *commands, FILE *file);
+
+/* A command that has commands of its own: runs the one that argv[1] names, or tells which there
+ * are. */
+int command_choose(const char *program, const char *summary, const struct command *commands,
+	int argc, char **argv);
 
 /*
  * What every command begins with: reads the line, loads the configuration, and sets up the log.
@@ -31,8 +50,12 @@ int command_run(int argc, char **argv);
 int command_migrate(int argc, char **argv);
 int command_check_config(int argc, char **argv);
 int command_produce(int argc, char **argv);
+int command_replay(int argc, char **argv);
+int command_resume(int argc, char **argv);
 int command_verify(int argc, char **argv);
 int command_status(int argc, char **argv);
 int command_statement(int argc, char **argv);
+int command_snapshot(int argc, char **argv);
+int command_dead_letters(int argc, char **argv);
 
 #endif

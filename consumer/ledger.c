@@ -27,8 +27,7 @@ void ledger_init(struct ledger *ledger, struct budget *budget, const struct ledg
 	while (ledger->touch_capacity < 2 * config->batch_events)
 		ledger->touch_capacity *= 2;
 	ledger->touches = xcalloc(ledger->touch_capacity, sizeof *ledger->touches);
-	ledger->order_scratch = xcalloc(
-		2 * config->batch_events, sizeof *ledger->order_scratch);
+	ledger->order_scratch = xcalloc(2 * config->batch_events, sizeof *ledger->order_scratch);
 }
 
 void ledger_finish(struct ledger *ledger)
@@ -204,6 +203,7 @@ static struct touched *touch(struct ledger *ledger, struct batch *b, const struc
 	touched->ref = record->balance;
 	balances_get(ledger->balances, touched->ref, &touched->before);
 	touched->after = touched->before;
+	b->known_count += touched->before.last_offset >= 0;
 	return touched;
 }
 
@@ -282,5 +282,6 @@ void ledger_undo(struct ledger *ledger, struct batch *b)
 	b->dead_letter_count = 0;
 	b->duplicate_count = 0;
 	b->touched_count = 0;
+	b->known_count = 0;
 	ledger->batch = NULL;
 }

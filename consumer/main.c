@@ -6,12 +6,7 @@
 
 #include "command.h"
 #include "manual.h"
-
-struct command {
-	const char *name;
-	int (*run)(int argc, char **argv);
-	const char *help;
-};
+#include "signals.h"
 
 static const struct command commands[] = {
 	{"run", command_run, "consume the topic into the database"},
@@ -20,18 +15,20 @@ static const struct command commands[] = {
 	{"produce", command_produce, "publish events, or make some up"},
 	{"status", command_status, "partitions, owners, offsets, lag"},
 	{"verify", command_verify, "check every row against the rules, Redis and the log"},
+	{"replay", command_replay, "put back what is missing of the log in the database"},
+	{"resume", command_resume, "let a halted partition go on"},
 	{"statement", command_statement, "the newest transactions of an account"},
+	{"snapshot", command_snapshot, "make Redis equal to the database"},
+	{"dead-letters", command_dead_letters, "what was no event; publish it again"},
+	{0},
 };
-
-#define COMMAND_COUNT (sizeof commands / sizeof *commands)
 
 static void print_help(FILE *file)
 {
 	fputs("usage: ledgerd COMMAND [OPTION...]\n\n"
 	      "A batch ledger between Kafka and MySQL: balance events in, exact balances out.\n\n",
 		file);
-	for (size_t i = 0; i < COMMAND_COUNT; i++)
-		fprintf(file, "  %-14s %s\n", commands[i].name, commands[i].help);
+	command_print(commands, file);
 	fputs("\n"
 	      "  --help-config  every option of the configuration\n"
 	      "  --version\n\n"
@@ -42,19 +39,13 @@ static void print_help(FILE *file)
 		file);
 }
 
-static const struct command *find(const char *name)
-{
-	for (size_t i = 0; i < COMMAND_COUNT; i++)
-		if (strcmp(commands[i].name, name) == 0)
-			return &commands[i];
-	return NULL;
-}
-
 int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : "";
-	const struct command *command = find(name);
+	const struct command *command = command_find(commands, name);
 
+	if (command && command->run == command_run) /* before any library starts a thread */
+		signals_block();
 	signal(SIGPIPE, SIG_IGN); /* a server or a reader that hangs up is an error, not an end */
 	if (sodium_init() < 0) {
 		fputs("ledgerd: libsodium cannot begin: is there a source of randomness?\n",

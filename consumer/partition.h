@@ -21,6 +21,7 @@
 #include "ledger.h"
 #include "metrics.h"
 #include "publisher.h"
+#include "sample.h"
 #include "topic.h"
 
 struct partition_config {
@@ -59,8 +60,8 @@ struct partition_edges {
 	/* A call that failed and is tried again: for the log and the metrics. */
 	void (*on_retry)(
 		void *context, int32_t partition, const char *what, const struct error *err);
-	/* So many balances in memory are not what the database has. */
-	void (*on_drift)(void *context, int32_t partition, int64_t balances);
+	/* So many balances in memory are not what the database or Redis has. */
+	void (*on_drift)(void *context, int32_t partition, enum drift drift, int64_t balances);
 };
 
 struct partition;

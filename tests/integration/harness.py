@@ -81,7 +81,7 @@ class Instance:
         env = ledger.environment | {"LEDGERD_CONSUMER_ID": name, "LEDGERD_HTTP_LISTEN": self.http}
         env |= {f"LEDGERD_{key.upper()}": str(value) for key, value in options.items()}
         with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen([LEDGERD, "run"], env=env, stderr=log,
+            self.process = subprocess.Popen([*ledger.program, "run"], env=env, stderr=log,
                                             stdin=subprocess.DEVNULL)
 
     @property
@@ -160,6 +160,7 @@ class Ledger:
         self.database = f"ledger_{os.getpid()}_{Ledger.counter}"
         self.topic = f"events-{os.getpid()}-{Ledger.counter}"
         self.instances = []
+        self.program = [LEDGERD]
         servers = {key: str(value) for key, value in stack.environment().items()}
         self.environment = os.environ | servers | {
             "LEDGERD_MYSQL_DATABASE": self.database,
@@ -183,8 +184,8 @@ class Ledger:
 
     def run(self, *arguments, status=0, input=None, timeout_s=120):
         """A command of ledgerd, which must end with this status. Its standard output."""
-        done = subprocess.run([LEDGERD, *map(str, arguments)], env=self.environment, input=input,
-                              capture_output=True, timeout=timeout_s)
+        done = subprocess.run([*self.program, *map(str, arguments)], env=self.environment,
+                              input=input, capture_output=True, timeout=timeout_s)
         assert done.returncode == status, (arguments, done.returncode, done.stdout[-2000:].decode(),
                                            done.stderr[-2000:].decode())
         return done.stdout.decode()

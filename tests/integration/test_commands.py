@@ -7,7 +7,7 @@ import pytest
 
 from harness import LEDGERD, event, eventually, random_events
 
-COMMANDS = ["run", "migrate", "check-config", "produce", "verify", "status", "statement"]
+COMMANDS = ["run", "migrate", "check-config", "produce", "replay", "verify", "status", "statement"]
 
 
 def ledgerd(*arguments, env=None):

@@ -284,7 +284,8 @@ static void test_warnings_halt(void **state)
 	world_finish(&w);
 }
 
-/* A balance that the ledger takes for new is in the database: somebody else's, never overwritten. */
+/* A balance that the ledger takes for new is in the database: somebody else's, never overwritten.
+ */
 static void test_unknown_balance_halts(void **state)
 {
 	struct world w;

@@ -48,8 +48,7 @@ static void test_against_qsort(void **state)
 		for (int tries = 0; tries < 400; tries++) {
 			uint64_t id = splitmix_next(&random) >> (64 - bits);
 
-			touched[count].key = (struct balance_key){
-				id == 0 ? 1 : (int64_t)id,
+			touched[count].key = (struct balance_key){id == 0 ? 1 : (int64_t)id,
 				fixture_currency(codes[splitmix_below(&random, 6)])};
 			count += !is_known(count);
 		}

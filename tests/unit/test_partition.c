@@ -5,7 +5,9 @@
  */
 #include "fixture.h"
 
+#include "log.h"
 #include "partition.h"
+#include "snapshot_memory.h"
 #include "store_memory.h"
 #include "topic_memory.h"
 
@@ -25,10 +27,12 @@ struct world {
 	struct store *flush_store;
 	struct topic *topic;
 	struct flush flush;
+	struct snapshot_memory *redis; /* NULL: off */
+	struct publisher *publisher;
 	struct partition *p;
 	bool submitted;
 	bool lease;
-	int64_t drifted;
+	int64_t drifted[DRIFTS];
 	char reason[500]; /* of the last transition that had one */
 	enum partition_state last;
 };
@@ -82,9 +86,13 @@ static void on_retry(void *context, int32_t partition, const char *what, const s
 {
 }
 
-static void on_drift(void *context, int32_t partition, int64_t balances)
+static void on_drift(void *context, int32_t partition, enum drift drift, int64_t balances)
 {
-	((struct world *)context)->drifted += balances;
+	((struct world *)context)->drifted[drift] += balances;
+}
+
+static void ignore_wake(void *context)
+{
 }
 
 static void open_partition(struct world *w)
@@ -107,6 +115,7 @@ static void open_partition(struct world *w)
 		.submitted = submitted,
 		.lease_valid = lease_valid,
 		.context = w,
+		.publisher = w->publisher,
 		.clock = &w->clock,
 		.budget = &w->budget,
 		.metrics = &w->metrics,
@@ -177,6 +186,8 @@ static void turn(struct world *w, int rounds)
 {
 	while (rounds-- > 0 && !partition_ended(w->p)) {
 		w->now_ms += partition_turn(w->p);
+		if (w->publisher)
+			publisher_step(w->publisher, w->now_ms);
 		if (!w->submitted)
 			continue;
 		w->now_ms += flush_step(&w->flush);
@@ -259,6 +270,27 @@ static void test_drain_flushes_what_is_prepared(void **state)
 	assert_true(partition_ended(w->p));
 	assert_int_equal(w->last, PARTITION_DRAINING);
 	assert_int_equal(w->offsets[0].next_offset, 2);
+}
+
+/* The topic was made anew while a flush was on its way: what is prepared may be of the old log or
+ * of the new one, so it is not flushed; the next owner compares and decides. */
+static void test_drain_leaves_what_may_be_of_another_log(void **state)
+{
+	struct world *w = *state;
+
+	turn(w, 30);
+	send(w, "a", 1, "1");
+	partition_turn(w->p); /* handed over, not flushed yet */
+	send(w, "b", 1, "1");
+	partition_turn(w->p); /* prepared behind it */
+	memory_log_recreate(&w->log);
+	partition_turn(w->p); /* and the log says that it is another */
+	partition_drain(w->p);
+	turn(w, 60);
+	assert_true(partition_ended(w->p));
+	assert_int_equal(w->last, PARTITION_DRAINING);
+	assert_int_equal(w->offsets[0].next_offset, 1);
+	assert_int_equal(w->db.tables[0].journal_count, 1);
 }
 
 static void test_lease_that_ran_out(void **state)
@@ -409,11 +441,222 @@ static void test_drift(void **state)
 	w->db.balances[0].balance.available += 1;
 	w->now_ms += 10000;
 	turn(w, 5);
-	assert_int_equal(w->drifted, 1);
+	assert_int_equal(w->drifted[DRIFT_MYSQL], 1);
 	assert_int_equal(counter_read(&w->metrics.drift), 1);
 }
 
-#define LIFE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+/* With Redis ----------------------------------------------------------------------------------- */
+
+static int setup_redis(void **state)
+{
+	struct publisher_config config = {1, 100, 1000, 0, 5};
+	struct world *w;
+
+	setup(state);
+	w = *state;
+	close_partition(w);
+	w->redis = snapshot_memory_create(1);
+	w->publisher = publisher_create(&config, snapshot_memory_open(w->redis),
+		store_memory_create(&w->db, NULL, NULL), ignore_wake, NULL);
+	open_partition(w);
+	return 0;
+}
+
+static int teardown_redis(void **state)
+{
+	struct world *w = *state;
+	struct publisher *publisher = w->publisher;
+	struct snapshot_memory *redis = w->redis;
+
+	publisher_destroy(publisher);
+	snapshot_memory_destroy(redis);
+	return teardown(state);
+}
+
+/* Three accounts in memory, in the database and in Redis; the second has version 2. */
+static void send_three(struct world *w)
+{
+	send(w, "a", 1, "1");
+	send(w, "b", 2, "2");
+	send(w, "c", 3, "3");
+	send(w, "d", 2, "2");
+	turn(w, 200);
+	assert_int_equal(w->offsets[0].next_offset, 4);
+	assert_int_equal(snapshot_memory_count(w->redis), 3);
+}
+
+static struct snapshot_image image_of(struct world *w, int64_t account)
+{
+	struct balance_key key = {account, currency_pack("USDT", 4)};
+	const struct snapshot_image *image = snapshot_memory_find(w->redis, key);
+
+	return image ? *image : (struct snapshot_image){.key = key};
+}
+
+/* So many samples, and what comes of them. */
+static void let_sample(struct world *w, int samples)
+{
+	for (int i = 0; i < samples; i++) {
+		w->now_ms += 5000;
+		turn(w, 20);
+	}
+}
+
+static int64_t drifts(const struct world *w)
+{
+	int64_t sum = 0;
+
+	for (int i = 0; i < DRIFTS; i++)
+		sum += w->drifted[i];
+	assert_int_equal(counter_read(&w->metrics.drift), sum);
+	return sum;
+}
+
+/* What Redis has of the second account is spoilt; it must be told as this, and be mended. */
+static void spoil(struct world *w, struct snapshot_image wrong, enum drift drift)
+{
+	struct snapshot_image right = image_of(w, 2);
+	struct snapshot_image mended;
+
+	snapshot_memory_tamper(w->redis, &wrong);
+	let_sample(w, 20);
+	assert_int_equal(w->drifted[drift], 1);
+	assert_int_equal(drifts(w), 1);
+	mended = image_of(w, 2);
+	assert_int_equal(mended.version, right.version);
+	assert_true(mended.available == right.available && mended.frozen == right.frozen);
+}
+
+static void test_redis_that_agrees_is_no_drift(void **state)
+{
+	struct world *w = *state;
+
+	send_three(w);
+	let_sample(w, 20);
+	assert_int_equal(drifts(w), 0);
+}
+
+static void test_key_missing_in_redis(void **state)
+{
+	struct world *w = *state;
+	struct snapshot_image image;
+
+	send_three(w);
+	image = image_of(w, 2);
+	image.version = 0;
+	spoil(w, image, DRIFT_REDIS_MISSING);
+}
+
+static void test_key_behind_in_redis(void **state)
+{
+	struct world *w = *state;
+	struct snapshot_image image;
+
+	send_three(w);
+	image = image_of(w, 2);
+	image.version--;
+	spoil(w, image, DRIFT_REDIS_BEHIND);
+}
+
+static void test_other_available_in_redis(void **state)
+{
+	struct world *w = *state;
+	struct snapshot_image image;
+
+	send_three(w);
+	image = image_of(w, 2);
+	image.available++;
+	spoil(w, image, DRIFT_REDIS_OTHER);
+}
+
+static void test_other_frozen_in_redis(void **state)
+{
+	struct world *w = *state;
+	struct snapshot_image image;
+
+	send_three(w);
+	image = image_of(w, 2);
+	image.frozen++;
+	spoil(w, image, DRIFT_REDIS_OTHER);
+}
+
+static void test_no_form_of_ours_in_redis(void **state)
+{
+	struct world *w = *state;
+	struct snapshot_image image;
+
+	send_three(w);
+	image = image_of(w, 2);
+	image.version = SNAPSHOT_UNREADABLE;
+	spoil(w, image, DRIFT_REDIS_OTHER);
+}
+
+/* It is told as long as it lasts, and left to a person: the last write wins. */
+static void test_key_ahead_in_redis(void **state)
+{
+	struct world *w = *state;
+	struct snapshot_image image;
+	int64_t told;
+
+	send_three(w);
+	image = image_of(w, 2);
+	image.version += 1;
+	snapshot_memory_tamper(w->redis, &image);
+	let_sample(w, 20);
+	told = drifts(w);
+	assert_true(told > 1 && told <= 20);
+	assert_int_equal(w->drifted[DRIFT_REDIS_AHEAD], told);
+	assert_int_equal(image_of(w, 2).version, 3);
+}
+
+/* What was found is judged by what the balance has become since. */
+static void test_balance_that_moved_on_is_no_drift(void **state)
+{
+	struct world *w = *state;
+
+	send_three(w);
+	for (int i = 0; i < 20; i++) {
+		char id[16];
+
+		snprintf(id, sizeof id, "more-%d", i);
+		send(w, id, 1 + i % 3, "1");
+		let_sample(w, 1);
+	}
+	assert_int_equal(drifts(w), 0);
+}
+
+/* Redis is emptied while it is sampled: it is filled again, and nothing has drifted. */
+static void test_emptied_redis_is_no_drift(void **state)
+{
+	struct world *w = *state;
+
+	send_three(w);
+	for (int i = 0; i < 20; i++) {
+		snapshot_memory_flushall(w->redis);
+		let_sample(w, 1);
+		turn(w, 100);
+		assert_int_equal(snapshot_memory_count(w->redis), 3);
+	}
+	assert_int_equal(drifts(w), 0);
+}
+
+/* Another owner has written there since: what this one finds is none of its business. */
+static void test_owner_no_more_tells_no_drift(void **state)
+{
+	struct world *w = *state;
+	struct snapshot_image image;
+
+	send_three(w);
+	image = image_of(w, 2);
+	image.version += 1;
+	snapshot_memory_tamper(w->redis, &image);
+	w->offsets[0].epoch++;
+	let_sample(w, 20);
+	assert_int_equal(drifts(w), 0);
+}
+
+#define LIFE(test)  cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define REDIS(test) cmocka_unit_test_setup_teardown(test, setup_redis, teardown_redis)
 
 int main(void)
 {
@@ -421,6 +664,7 @@ int main(void)
 		LIFE(test_consumes_from_the_beginning),
 		LIFE(test_old_duplicates),
 		LIFE(test_drain_flushes_what_is_prepared),
+		LIFE(test_drain_leaves_what_may_be_of_another_log),
 		LIFE(test_lease_that_ran_out),
 		LIFE(test_another_epoch),
 		LIFE(test_log_that_begins_later),
@@ -432,7 +676,23 @@ int main(void)
 		LIFE(test_halt_from_outside),
 		LIFE(test_kafka_away),
 		LIFE(test_drift),
+		REDIS(test_redis_that_agrees_is_no_drift),
+		REDIS(test_key_missing_in_redis),
+		REDIS(test_key_behind_in_redis),
+		REDIS(test_other_available_in_redis),
+		REDIS(test_other_frozen_in_redis),
+		REDIS(test_no_form_of_ours_in_redis),
+		REDIS(test_key_ahead_in_redis),
+		REDIS(test_balance_that_moved_on_is_no_drift),
+		REDIS(test_emptied_redis_is_no_drift),
+		REDIS(test_owner_no_more_tells_no_drift),
 	};
+	struct log log;
+	int r;
 
-	return cmocka_run_group_tests_name("partition", tests, NULL, NULL);
+	log_init(&log, 2, LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT, 0);
+	log_use(&log);
+	r = cmocka_run_group_tests_name("partition", tests, NULL, NULL);
+	log_finish(&log);
+	return r;
 }
