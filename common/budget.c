@@ -12,6 +12,8 @@ bool budget_take(struct budget *budget, size_t bytes)
 {
 	size_t used = atomic_load_explicit(&budget->used_bytes, memory_order_relaxed);
 
+	if (bytes == 0) /* also when more than there is was taken by force */
+		return true;
 	do {
 		if (used > budget->max_bytes || bytes > budget->max_bytes - used)
 			return false;

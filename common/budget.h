@@ -16,7 +16,7 @@ struct budget {
 
 void budget_init(struct budget *budget, size_t max_bytes);
 
-/* Takes `bytes` if they are left, else takes nothing and returns false. */
+/* Takes `bytes` if they are left, else takes nothing and returns false.  None are always left. */
 bool budget_take(struct budget *budget, size_t bytes);
 
 /* Takes `bytes` even beyond the limit: for what was promised when the limit was checked. */

@@ -30,6 +30,7 @@ static void test_force(void **state)
 	budget_force(&budget, 150);
 	assert_int_equal(budget_used(&budget), 150);
 	assert_false(budget_take(&budget, 1));
+	assert_true(budget_take(&budget, 0));
 	budget_give(&budget, 150);
 	assert_true(budget_take(&budget, 100));
 }
