@@ -1,7 +1,8 @@
 /*
  * A person who changes a key of Redis by hand, when the world has come to rest: the instances must
  * find it by sampling, tell what it is, once, and mend it; one that is ahead they tell again and
- * again, and leave alone.  Until the vandal comes nothing ever drifts.
+ * again, and leave alone.  Who still had something to write may have mended it unseen (vandal.c).
+ * Until the vandal comes nothing ever drifts.
  */
 #ifndef TESTS_SIM_VANDAL_H
 #define TESTS_SIM_VANDAL_H
