@@ -59,6 +59,13 @@ const char *outcome_text(enum outcome outcome)
 	return outcomes[outcome];
 }
 
+bool event_same(const struct event *a, const struct event *b)
+{
+	return a->account_id == b->account_id && a->currency == b->currency && a->type == b->type &&
+	       a->amount == b->amount && a->transaction_id_length == b->transaction_id_length &&
+	       memcmp(a->transaction_id, b->transaction_id, a->transaction_id_length) == 0;
+}
+
 enum event_type event_type_parse(const char *text, size_t length)
 {
 	switch (length) {

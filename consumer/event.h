@@ -6,6 +6,7 @@
 #ifndef CONSUMER_EVENT_H
 #define CONSUMER_EVENT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "currency.h"
@@ -63,6 +64,9 @@ const char *event_type_text(enum event_type type);     /* "DEPOSIT" */
 const char *dead_reason_text(enum dead_reason reason); /* "MALFORMED" */
 const char *refusal_text(enum refusal refusal);        /* "OVERFLOW"; NULL for REFUSAL_NONE */
 const char *outcome_text(enum outcome outcome);        /* "applied", as the metrics' label has it */
+
+/* One transaction: account, id, currency, type and amount.  Not the time. */
+bool event_same(const struct event *a, const struct event *b);
 
 /* 0 if text[0..length) is no event type. */
 enum event_type event_type_parse(const char *text, size_t length);

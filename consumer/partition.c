@@ -9,6 +9,7 @@
 #include "decode.h"
 #include "fetch.h"
 #include "mem.h"
+#include "newest.h"
 #include "sample.h"
 
 #define BACKOFF_MIN_MS 20
@@ -76,16 +77,9 @@ struct partition *partition_create(
 	return p;
 }
 
-void partition_forget_newest(struct partition *p)
-{
-	free(p->newest.key);
-	free(p->newest.value);
-	p->newest = (struct store_newest){0};
-}
-
 void partition_destroy(struct partition *p)
 {
-	partition_forget_newest(p);
+	newest_forget(&p->newest);
 	ledger_finish(&p->ledger);
 	batch_finish(&p->batches[0]);
 	batch_finish(&p->batches[1]);
@@ -176,7 +170,7 @@ void partition_recover(struct partition *p)
 {
 	assert(!p->in_flight);
 	p->edges.topic->ops->close(p->edges.topic);
-	partition_forget_newest(p);
+	newest_forget(&p->newest);
 	ledger_clear(&p->ledger);
 	p->flying = NULL;
 	p->relearn = false;

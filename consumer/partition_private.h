@@ -83,8 +83,6 @@ int64_t partition_halting(struct partition *p, const char *format, ...)
 /* Back to RECOVERING with empty memory; no flush is on its way. */
 void partition_recover(struct partition *p);
 
-void partition_forget_newest(struct partition *p);
-
 uint64_t partition_random(struct partition *p);
 
 /* A call on the reader failed, or Kafka did not answer: how long to wait before it is tried again.

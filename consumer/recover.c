@@ -21,8 +21,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "decode.h"
 #include "mem.h"
+#include "newest.h"
 
 #define WATERMARKS_AGAIN_MS 500
 #define FAR_BEHIND          4 /* times redis.pending_max offsets without a publish: all is written again */
@@ -145,7 +145,7 @@ static int64_t recover_newest(struct partition *p)
 	struct error err;
 	enum store_result result;
 
-	partition_forget_newest(p);
+	newest_forget(&p->newest);
 	result = store->ops->read_newest(store, p->config.partition, &p->newest, &err);
 
 	if (result != STORE_OK)
@@ -159,39 +159,6 @@ static int64_t recover_newest(struct partition *p)
 	if (!p->newest.found || p->newest.offset < p->log_begin)
 		return next(p, RECOVER_IDS);
 	return next(p, RECOVER_COMPARE);
-}
-
-static bool same_bytes(const char *a, size_t a_length, const char *b, size_t b_length)
-{
-	if (!a || !b)
-		return a == b;
-	return a_length == b_length && memcmp(a, b, a_length) == 0;
-}
-
-static bool same_event(const struct event *a, const struct event *b)
-{
-	return a->account_id == b->account_id && a->currency == b->currency && a->type == b->type &&
-	       a->amount == b->amount &&
-	       same_bytes(a->transaction_id, a->transaction_id_length, b->transaction_id,
-		       b->transaction_id_length);
-}
-
-static bool agrees(const struct partition *p, const struct message *message)
-{
-	const struct store_newest *newest = &p->newest;
-	struct event event;
-	const char *detail;
-
-	if (message->offset != newest->offset)
-		return false;
-	if (newest->dead_letter)
-		return same_bytes(message->key, message->key_length, newest->key,
-			       newest->key_length) &&
-		       same_bytes(message->value, message->value_length, newest->value,
-			       newest->value_length);
-	return decode_message(message, p->config.partition, p->config.partitions, &event,
-		       &detail) == DEAD_NONE &&
-	       same_event(&event, &newest->event);
 }
 
 static int64_t disagrees(struct partition *p)
@@ -225,7 +192,8 @@ static int64_t recover_compare(struct partition *p)
 		return 0;
 	switch (item.kind) {
 	case TOPIC_MESSAGE:
-		if (!agrees(p, &item.message))
+		if (!newest_agrees(
+			    &p->newest, &item.message, p->config.partition, p->config.partitions))
 			return disagrees(p);
 		break;
 	case TOPIC_END:
@@ -248,7 +216,7 @@ static int64_t recover_oldest(struct partition *p)
 	struct error err;
 	enum store_result result;
 
-	partition_forget_newest(p);
+	newest_forget(&p->newest);
 	result = store->ops->read_oldest(
 		store, p->config.partition, p->log_begin, &p->newest, &err);
 	if (result != STORE_OK)

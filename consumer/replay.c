@@ -9,6 +9,7 @@
 
 #include "decode.h"
 #include "mem.h"
+#include "newest.h"
 #include "replay_resolve.h"
 
 #define ITEMS_MAX     2000
@@ -37,17 +38,10 @@ void replay_init(
 	r->order_scratch = xcalloc(2 * config->batch_max_events, sizeof *r->order_scratch);
 }
 
-static void forget_newest(struct replay *r)
-{
-	free(r->newest.key);
-	free(r->newest.value);
-	r->newest = (struct store_newest){0};
-}
-
 void replay_finish(struct replay *r)
 {
 	replay_table_finish(&r->table);
-	forget_newest(r);
+	newest_forget(&r->newest);
 	batch_finish(&r->batch);
 	free(r->order_scratch);
 	free(r->rows);
@@ -130,7 +124,7 @@ static void start_again(struct replay *r)
 
 	replay_table_finish(&r->table);
 	replay_table_init(&r->table, r->config.key, r->config.seed, bytes_max);
-	forget_newest(r);
+	newest_forget(&r->newest);
 	r->widened = 0;
 	read_again(r);
 }
@@ -227,47 +221,13 @@ static int64_t step_newest(struct replay *r)
 	struct store *store = r->edges.reader;
 	enum store_result result;
 
-	forget_newest(r);
+	newest_forget(&r->newest);
 	result = store->ops->read_newest(store, r->config.partition, &r->newest, &r->error);
 	if (result != STORE_OK)
 		return store_failed(r, result);
 	if (!r->newest.found || r->newest.offset < r->log_begin)
 		return next(r, REPLAY_OPEN);
 	return next(r, REPLAY_COMPARE);
-}
-
-static bool same_bytes(const char *a, size_t a_length, const char *b, size_t b_length)
-{
-	if (!a || !b)
-		return a == b;
-	return a_length == b_length && memcmp(a, b, a_length) == 0;
-}
-
-static bool same_event(const struct event *a, const struct event *b)
-{
-	return a->account_id == b->account_id && a->currency == b->currency && a->type == b->type &&
-	       a->amount == b->amount &&
-	       same_bytes(a->transaction_id, a->transaction_id_length, b->transaction_id,
-		       b->transaction_id_length);
-}
-
-static bool newest_agrees(const struct replay *r, const struct topic_item *item)
-{
-	const struct store_newest *newest = &r->newest;
-	const struct message *message = &item->message;
-	struct event event;
-	const char *detail;
-
-	if (item->kind != TOPIC_MESSAGE || message->offset != newest->offset)
-		return false;
-	if (newest->dead_letter)
-		return same_bytes(message->key, message->key_length, newest->key,
-			       newest->key_length) &&
-		       same_bytes(message->value, message->value_length, newest->value,
-			       newest->value_length);
-	return decode_message(message, r->config.partition, r->config.partitions, &event,
-		       &detail) == DEAD_NONE &&
-	       same_event(&event, &newest->event);
 }
 
 static int64_t silent(struct replay *r)
@@ -302,7 +262,8 @@ static int64_t step_compare(struct replay *r)
 		return open_log(r, r->newest.offset);
 	if (topic->ops->poll(topic, POLL_MS, &item, 1) == 0)
 		return silent(r);
-	if (newest_agrees(r, &item))
+	if (item.kind == TOPIC_MESSAGE &&
+		newest_agrees(&r->newest, &item.message, r->config.partition, r->config.partitions))
 		return next(r, REPLAY_OPEN);
 	return end(
 		r, error_set(&r->error, -EINVAL,
@@ -447,7 +408,7 @@ static int look_at_row(
 {
 	if (reason != DEAD_NONE)
 		return conflict(r, at->offset, REPLAY_CONFLICT_DEAD, at->row, NULL);
-	if (!same_event(event, &at->row->event) || event->time_ms != at->row->event.time_ms)
+	if (!event_same(event, &at->row->event) || event->time_ms != at->row->event.time_ms)
 		return conflict(r, at->offset, REPLAY_CONFLICT_CONTENT, at->row, event);
 	r->counts.rows += replay_table_inside(&r->table, at->offset);
 	return 0;
