@@ -192,6 +192,11 @@ static int open_servers(struct run *run, struct error *err)
 	if (rc != 0 || run->line->dry_run)
 		return rc;
 	rc = producer_create(run->config, &run->producer, err);
+	if (rc == 0 && strcmp(producer_cluster_id(run->producer), meta.kafka_cluster_id) != 0)
+		rc = error_set(err, -1,
+			"this database belongs to Kafka cluster %s, and kafka.bootstrap_servers "
+			"leads to cluster %s: name the right one",
+			meta.kafka_cluster_id, producer_cluster_id(run->producer));
 	if (rc == 0 && producer_partitions(run->producer) != meta.partitions)
 		rc = error_set(err, -1,
 			"topic %s has %d partitions, and this database belongs to one with %d; "

@@ -51,12 +51,21 @@ struct line {
 	bool json;
 };
 
-/* The lease, and the thread that keeps it. */
+/* What the keeper's thread lets others know of the lease. */
+struct lease {
+	enum lease_borrow_state state;
+	int64_t epoch;
+	char rival[LEASE_CONSUMER_ID_MAX + 1];
+};
+
+/* The lease, and the thread that keeps it: the borrow's one driver. */
 struct keeper {
 	struct lease_store *store;
 	struct lease_borrow *borrow;
 	pthread_t thread;
 	atomic_bool stop;
+	pthread_mutex_t lock;
+	struct lease lease; /* under the lock */
 };
 
 struct command_replay {
@@ -109,6 +118,27 @@ static bool told_to_end(void)
 
 /* The lease ----------------------------------------------------------------------------------- */
 
+static void publish_lease(struct keeper *keeper)
+{
+	const struct lease_borrow *borrow = keeper->borrow;
+
+	pthread_mutex_lock(&keeper->lock);
+	keeper->lease.state = lease_borrow_state(borrow);
+	keeper->lease.epoch = lease_borrow_epoch(borrow);
+	snprintf(keeper->lease.rival, sizeof keeper->lease.rival, "%s", lease_borrow_rival(borrow));
+	pthread_mutex_unlock(&keeper->lock);
+}
+
+static struct lease look_at_lease(struct keeper *keeper)
+{
+	struct lease lease;
+
+	pthread_mutex_lock(&keeper->lock);
+	lease = keeper->lease;
+	pthread_mutex_unlock(&keeper->lock);
+	return lease;
+}
+
 static void *keep(void *argument)
 {
 	struct keeper *keeper = argument;
@@ -118,6 +148,7 @@ static void *keep(void *argument)
 	while (!atomic_load(&keeper->stop)) {
 		int64_t wait_ms = lease_borrow_tick(keeper->borrow, now_ms(), &failed, &err);
 
+		publish_lease(keeper);
 		if (failed)
 			log_warn("replay: the lease's store failed", LS("error", err.text));
 		pause_ms(wait_ms < PAUSE_MS_MAX ? wait_ms + 1 : PAUSE_MS_MAX);
@@ -145,6 +176,8 @@ static int keeper_start(struct command_replay *c, struct error *err)
 	keeper->borrow = lease_borrow_create(
 		keeper->store, name, (int32_t)c->line->partition, c->cfg->lease.ttl_ms);
 	atomic_init(&keeper->stop, false);
+	pthread_mutex_init(&keeper->lock, NULL);
+	publish_lease(keeper);
 	rc = pthread_create(&keeper->thread, NULL, keep, keeper);
 	if (rc == 0)
 		return 0;
@@ -219,11 +252,11 @@ static void show_progress(struct command_replay *c)
 	fflush(stderr);
 }
 
-static void show_waiting(struct command_replay *c)
+static void show_waiting(struct command_replay *c, const struct lease *lease)
 {
 	if (progress_due(c))
 		fprintf(stderr, "\r\033[Kwaiting for partition %" PRId64 " from %s",
-			c->line->partition, lease_borrow_rival(c->keeper.borrow));
+			c->line->partition, lease->rival);
 }
 
 static void say_end(struct command_replay *c)
@@ -266,30 +299,33 @@ static int interrupted(struct error *err)
 
 static int borrow(struct command_replay *c, struct error *err)
 {
-	struct lease_borrow *borrow;
 	int rc = keeper_start(c, err);
 
 	if (rc != 0)
 		return rc;
-	borrow = c->keeper.borrow;
 	for (;;) {
-		switch (lease_borrow_state(borrow)) {
-		case LEASE_BORROW_HELD:
+		struct lease lease = look_at_lease(&c->keeper);
+
+		if (lease.state != LEASE_BORROW_ASKING)
 			clear_progress(c);
-			return 0;
+		switch (lease.state) {
 		case LEASE_BORROW_ASKING:
 			break;
+		case LEASE_BORROW_HELD:
+			return 0;
 		case LEASE_BORROW_REFUSED:
-		case LEASE_BORROW_LOST:
-		case LEASE_BORROW_ENDED:
-			clear_progress(c);
 			return error_set(err, -EBUSY,
 				"partition %" PRId64 " is asked for by another one: %s",
-				c->line->partition, lease_borrow_rival(borrow));
+				c->line->partition, lease.rival);
+		case LEASE_BORROW_LOST:
+		case LEASE_BORROW_ENDED:
+			return error_set(err, -ESTALE,
+				"partition %" PRId64 " was lost again at once; run it again",
+				c->line->partition);
 		}
 		if (told_to_end())
 			return interrupted(err);
-		show_waiting(c);
+		show_waiting(c, &lease);
 		pause_ms(20);
 	}
 }
@@ -302,7 +338,7 @@ static void replay_configure(struct command_replay *c)
 		.from_offset = c->line->from_offset,
 		.to_offset = c->line->to_offset,
 		.apply = c->line->apply,
-		.epoch = c->line->apply ? lease_borrow_epoch(c->keeper.borrow) : 0,
+		.epoch = c->line->apply ? look_at_lease(&c->keeper).epoch : 0,
 		.bytes_max = (size_t)config_memory_bytes(c->cfg) / 4 * 3,
 		.batch_max_events = (size_t)c->cfg->consumer.batch_max_events,
 		.batch_max_bytes = (size_t)c->cfg->consumer.batch_max_bytes,
@@ -433,10 +469,15 @@ static bool check_line(const struct line *line)
 {
 	const char *missing = !line->partition_given ? "--partition P" : "--from-offset N";
 
-	if (line->partition_given && line->from_given)
-		return true;
-	fprintf(stderr, "ledgerd replay: %s is needed\n", missing);
-	return false;
+	if (!line->partition_given || !line->from_given) {
+		fprintf(stderr, "ledgerd replay: %s is needed\n", missing);
+		return false;
+	}
+	if (line->to_offset >= 0 && line->to_offset < line->from_offset) {
+		fprintf(stderr, "ledgerd replay: --to-offset is below --from-offset\n");
+		return false;
+	}
+	return true;
 }
 
 int command_replay(int argc, char **argv)

@@ -16,6 +16,7 @@
 #include "command.h"
 #include "log.h"
 #include "resume.h"
+#include "same_log.h"
 #include "servers.h"
 #include "topic_kafka.h"
 #include "who.h"
@@ -105,12 +106,31 @@ static void finish(const struct line *line, const struct view *view, bool resume
 
 /* Doing -------------------------------------------------------------------------------------- */
 
-/* Both ends of the log.  Returns an exit status. */
-static int ask_kafka(
-	const struct config *config, const struct line *line, struct resume_log *ret_log)
+/* Both ends of the log, which must be the one that the database was made from. */
+static int ask_log(struct kafka_client *kafka, const struct config *config, struct db *db,
+	int32_t partition, struct resume_log *ret_log, struct error *err)
+{
+	struct ledger_meta meta;
+	struct topic *topic;
+	int rc = db_code(ledger_meta_read(db, &meta, err));
+
+	if (rc == 0)
+		rc = ledger_meta_check(&meta, partition, err);
+	if (rc == 0)
+		rc = same_log(kafka, config, &meta, err);
+	if (rc != 0)
+		return rc;
+	topic = topic_kafka_create(kafka, partition);
+	rc = topic->ops->watermarks(topic, &ret_log->low, &ret_log->high, err);
+	topic->ops->destroy(topic);
+	return rc;
+}
+
+/* Returns an exit status. */
+static int ask_kafka(const struct config *config, struct db *db, const struct line *line,
+	struct resume_log *ret_log)
 {
 	struct kafka_client *kafka = NULL;
-	struct topic *topic;
 	struct error err;
 	int rc;
 
@@ -118,9 +138,7 @@ static int ask_kafka(
 		command_failed("reading the configuration", &err);
 		return EXIT_USAGE;
 	}
-	topic = topic_kafka_create(kafka, (int32_t)line->partition);
-	rc = topic->ops->watermarks(topic, &ret_log->low, &ret_log->high, &err);
-	topic->ops->destroy(topic);
+	rc = ask_log(kafka, config, db, (int32_t)line->partition, ret_log, &err);
 	kafka_client_destroy(kafka);
 	return rc == 0 ? EXIT_DONE : command_failed("asking Kafka for the log's ends", &err);
 }
@@ -153,7 +171,8 @@ static int apply(struct db *db, const struct line *line, const struct view *view
 }
 
 /* Whether it may be done, by what the database and (if need be) Kafka say.  An exit status. */
-static int check(const struct config *config, const struct line *line, struct view *view)
+static int check(
+	const struct config *config, struct db *db, const struct line *line, struct view *view)
 {
 	int32_t partition = (int32_t)line->partition;
 	struct error err;
@@ -161,7 +180,7 @@ static int check(const struct config *config, const struct line *line, struct vi
 	int rc = resume_plan(&view->state, partition, RESUME_NO_OFFSET, NULL, &err);
 
 	if (rc == 0 && gives_up(line)) {
-		status = ask_kafka(config, line, &view->log);
+		status = ask_kafka(config, db, line, &view->log);
 		if (status == EXIT_DONE)
 			rc = resume_plan(
 				&view->state, partition, line->at_offset, &view->log, &err);
@@ -172,7 +191,7 @@ static int check(const struct config *config, const struct line *line, struct vi
 static int act(
 	const struct config *config, struct db *db, const struct line *line, struct view *view)
 {
-	int status = check(config, line, view);
+	int status = check(config, db, line, view);
 
 	if (status != EXIT_DONE)
 		return status;

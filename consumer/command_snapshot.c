@@ -20,7 +20,8 @@
 #include "store_mysql.h"
 #include "who.h"
 
-#define PATIENCE_MS 60000 /* of the database's session, while Redis is waited for */
+/* Of the database's session, while Redis is scanned.  Nobody waits for its locks: it has none. */
+#define PATIENCE_MS 3600000
 #define PROGRESS_MS 200
 
 static const char *const examples[] = {

@@ -18,6 +18,7 @@ struct producer {
 	rd_kafka_topic_t *topic;
 	rd_kafka_queue_t *reports;
 	int32_t partitions;
+	char cluster_id[KAFKA_CLUSTER_ID_MAX];
 	int64_t sent;
 	int64_t acknowledged;
 	rd_kafka_resp_err_t failure; /* of the first message that failed */
@@ -26,13 +27,12 @@ struct producer {
 int producer_create(const struct config *cfg, struct producer **ret_producer, struct error *err)
 {
 	struct producer *producer = xcalloc(1, sizeof *producer);
-	char cluster_id[KAFKA_CLUSTER_ID_MAX];
 	int rc = kafka_open(cfg, KAFKA_PRODUCER, NULL, &producer->rk, err);
 
 	producer->cfg = cfg;
 	if (rc == 0)
-		rc = kafka_layout(
-			producer->rk, cfg, ASK_MS, &producer->partitions, cluster_id, err);
+		rc = kafka_layout(producer->rk, cfg, ASK_MS, &producer->partitions,
+			producer->cluster_id, err);
 	if (rc != 0) {
 		if (producer->rk)
 			rc = kafka_refusal(producer->rk, rc, err);
@@ -165,6 +165,11 @@ int producer_send_headers(struct producer *producer, const char *key, size_t key
 int32_t producer_partitions(const struct producer *producer)
 {
 	return producer->partitions;
+}
+
+const char *producer_cluster_id(const struct producer *producer)
+{
+	return producer->cluster_id;
 }
 
 int producer_finish(struct producer *producer, struct error *err)

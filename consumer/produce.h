@@ -34,8 +34,9 @@ int producer_send_headers(struct producer *producer, const char *key, size_t key
 	const char *value, size_t value_length, const struct header_list *headers,
 	struct error *err);
 
-/* How many partitions the topic has. */
+/* How many partitions the topic has, and the id of its cluster. */
 int32_t producer_partitions(const struct producer *producer);
+const char *producer_cluster_id(const struct producer *producer);
 
 /* Waits until every message is acknowledged, or one has failed. */
 int producer_finish(struct producer *producer, struct error *err);

@@ -793,6 +793,23 @@ static void committed(struct replay *r)
 	r->batch_number++;
 }
 
+static int64_t lease_lost(struct replay *r)
+{
+	return end(r, error_set(&r->error, -ESTALE,
+			      "partition %" PRId32
+			      ": the lease was lost; run it again: it goes on where it stopped",
+			      r->config.partition));
+}
+
+static int64_t abandoned(struct replay *r)
+{
+	if (!atomic_load(&r->interrupted))
+		return lease_lost(r);
+	return end(r, error_set(&r->error, -EINTR,
+			      "interrupted while a flush was tried again and again: %s",
+			      r->edges.flush->error.text));
+}
+
 static int64_t not_committed(struct replay *r, enum flush_verdict verdict)
 {
 	switch (verdict) {
@@ -804,16 +821,21 @@ static int64_t not_committed(struct replay *r, enum flush_verdict verdict)
 			r->config.partition);
 		return end(r, -EEXIST);
 	case FLUSH_FENCED:
+		return lease_lost(r);
 	case FLUSH_ABANDONED:
-		error_set(&r->error, -ESTALE,
-			"partition %" PRId32
-			": the lease was lost; run it again: it goes on where it stopped",
-			r->config.partition);
-		return end(r, -ESTALE);
+		return abandoned(r);
 	default:
 		r->error = r->edges.flush->error;
 		return end(r, -EIO);
 	}
+}
+
+/* An interrupt lets a flush end, but not one that fails again and again before its COMMIT. */
+static bool gives_up(const struct replay *r)
+{
+	const struct flush *f = r->edges.flush;
+
+	return atomic_load(&r->interrupted) && f->attempt > 0 && f->step < FLUSH_COMMIT;
 }
 
 static int64_t step_flush(struct replay *r)
@@ -821,7 +843,7 @@ static int64_t step_flush(struct replay *r)
 	struct flush *f = r->edges.flush;
 	int64_t wait_ms;
 
-	if (!r->edges.lease_valid(r->edges.context, now_ms(r)))
+	if (!r->edges.lease_valid(r->edges.context, now_ms(r)) || gives_up(r))
 		flush_abandon(f);
 	wait_ms = flush_step(f);
 	if (!flush_ended(f))
@@ -859,5 +881,8 @@ int64_t replay_step(struct replay *r)
 	assert(!replay_ended(r));
 	if (atomic_load(&r->interrupted) && r->step != REPLAY_FLUSH)
 		return end(r, error_set(&r->error, -EINTR, "interrupted"));
+	if (r->config.apply && r->step != REPLAY_FLUSH &&
+		!r->edges.lease_valid(r->edges.context, now_ms(r)))
+		return lease_lost(r);
 	return steps[r->step](r);
 }

@@ -25,7 +25,7 @@ int same_log(struct kafka_client *kafka, const struct config *cfg, const struct 
 	return error_set(err, -EINVAL,
 		"this database belongs to topic %s with %" PRId32
 		" partitions of Kafka cluster %s, but kafka names topic %s with %" PRId32
-		" partitions in cluster %s: there is nothing to compare",
+		" partitions in cluster %s: name the right log in kafka",
 		meta->topic, meta->partitions, meta->kafka_cluster_id, cfg->kafka.topic,
 		layout.partitions, layout.cluster_id);
 }

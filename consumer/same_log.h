@@ -1,4 +1,4 @@
-/* Whether a command reads the log that the database was made from. */
+/* Whether a command looks at the log that the database was made from. */
 #ifndef CONSUMER_SAME_LOG_H
 #define CONSUMER_SAME_LOG_H
 

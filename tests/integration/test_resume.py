@@ -45,6 +45,18 @@ def resume(ledger, *arguments):
     return json.loads(done.stdout), done.stderr.decode()
 
 
+def test_offsets_of_another_log_are_not_given_up(ledger):
+    one = ledger.start()
+    ledger.publish(harness.random_events(50))
+    ledger.wait_consumed()
+    one.stop()
+    ledger.publish(harness.random_events(50))
+    halt_by_hand(ledger)
+    ledger.sql("UPDATE ledger_meta SET kafka_cluster_id = 'another'")
+    end = ledger.log_ends()[0]
+    assert "another" in refused(ledger, "--partition", 0, "--at-offset", end, "--reason", "x")
+
+
 def oracle_without(ledger, *gaps):
     oracle = Oracle(ledger.partitions)
     for partition in range(ledger.partitions):

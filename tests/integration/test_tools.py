@@ -324,6 +324,15 @@ def test_show(ledger):
     assert ledgerd(ledger, "dead-letters", "show", 1, 77).returncode == 1
 
 
+def test_redrive_publishes_to_no_other_cluster(ledger):
+    ledger_with_letters(ledger)
+    ledger.sql("UPDATE ledger_meta SET kafka_cluster_id = 'another'")
+    ends = ledger.log_ends()
+    done = ledgerd(ledger, "dead-letters", "redrive", "--all")
+    assert done.returncode == 1 and "another" in str(done.stderr)
+    assert (ledger.log_ends(), redriven(ledger)) == (ends, [])
+
+
 def test_redrive_publishes_what_can_help(ledger):
     """The bytes that Kafka had, to the right partition, once; the rest is left out and counted."""
     places = ledger_with_letters(ledger)

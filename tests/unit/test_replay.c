@@ -35,6 +35,7 @@ struct story {
 	int calls; /* of the writer, so far */
 	int fault_at;
 	enum memory_fault fault;
+	bool stuck; /* a row that the writer needs is locked for ever */
 };
 
 static int64_t clock_ms(const struct clock *clock)
@@ -209,6 +210,8 @@ static enum memory_fault writer_fault(void *context, const char *what)
 {
 	struct story *s = context;
 
+	if (s->stuck && strcmp(what, "load journal") == 0)
+		return MEMORY_FAULT_RETRY;
 	return s->calls++ == s->fault_at ? s->fault : MEMORY_FAULT_NONE;
 }
 
@@ -1071,6 +1074,27 @@ static void test_interrupted(void **state)
 	story_end(&s);
 }
 
+/* Interrupted in a flush that cannot end: nothing is written, and the interrupt is heard. */
+static void test_interrupted_while_a_flush_fails(void **state)
+{
+	struct story s;
+	struct copy copy;
+
+	six(&s);
+	remember(&copy, &s);
+	delete_row(&s, 3);
+	s.stuck = true;
+	s.meddle_at = REPLAY_FLUSH;
+	s.meddle = stop;
+	assert_int_equal(replay_range(&s, 0, -1, true), -EINTR);
+	assert_non_null(strstr(s.replay.error.text, "again and again"));
+	assert_int_equal(s.db.tables[0].journal_count, 6);
+	s.stuck = false;
+	s.meddle_at = REPLAY_STEPS;
+	mends(&s, &copy, "R3");
+	story_end(&s);
+}
+
 static void test_little_memory(void **state)
 {
 	struct replay_table table;
@@ -1122,6 +1146,7 @@ int main(void)
 		cmocka_unit_test(test_another_epoch),
 		cmocka_unit_test(test_fenced_before_the_first_row),
 		cmocka_unit_test(test_interrupted),
+		cmocka_unit_test(test_interrupted_while_a_flush_fails),
 		cmocka_unit_test(test_little_memory),
 	};
 
