@@ -60,6 +60,12 @@ void replay_interrupt(struct replay *r)
 	atomic_store(&r->interrupted, true);
 }
 
+size_t replay_conflicts_kept(const struct replay *r)
+{
+	return r->counts.conflicts < REPLAY_CONFLICTS_MAX ? (size_t)r->counts.conflicts
+							  : REPLAY_CONFLICTS_MAX;
+}
+
 const char *replay_conflict_text(enum replay_conflict_kind kind)
 {
 	static const char *const texts[REPLAY_CONFLICT_KINDS] = {
@@ -382,11 +388,15 @@ struct at {
 
 static void note_conflict(struct replay *r, int64_t offset, enum replay_conflict_kind kind)
 {
-	if ((size_t)r->counts.conflicts == r->conflict_capacity) {
+	size_t kept = replay_conflicts_kept(r);
+
+	if (r->counts.conflicts++ >= REPLAY_CONFLICTS_MAX)
+		return;
+	if (kept == r->conflict_capacity) {
 		r->conflict_capacity = r->conflict_capacity ? 2 * r->conflict_capacity : 64;
 		r->conflicts = xrealloc(r->conflicts, r->conflict_capacity * sizeof *r->conflicts);
 	}
-	r->conflicts[r->counts.conflicts++] = (struct replay_conflict){offset, kind};
+	r->conflicts[kept] = (struct replay_conflict){offset, kind};
 }
 
 static int conflict(struct replay *r, int64_t offset, enum replay_conflict_kind kind,

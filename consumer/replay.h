@@ -76,6 +76,9 @@ struct replay_conflict {
 	enum replay_conflict_kind kind;
 };
 
+/* All are counted, the first ones are kept: another log would differ everywhere. */
+#define REPLAY_CONFLICTS_MAX 1000000
+
 const char *replay_conflict_text(enum replay_conflict_kind kind);
 
 enum replay_step {
@@ -169,5 +172,8 @@ bool replay_ended(const struct replay *r);
 
 /* Ends before the next step, or, in a flush, when that is committed.  Any thread, any signal. */
 void replay_interrupt(struct replay *r);
+
+/* How many of the conflicts are kept. */
+size_t replay_conflicts_kept(const struct replay *r);
 
 #endif

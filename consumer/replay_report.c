@@ -114,8 +114,8 @@ static void print_conflicts(const struct replay *r, FILE *file)
 		fprintf(file, "offset %" PRId64 ": %s; left alone\n", r->conflicts[i].offset,
 			replay_conflict_text(r->conflicts[i].kind));
 	if (r->counts.conflicts > shown)
-		fprintf(file, "... and %" PRId64 " more such; --json has all\n",
-			r->counts.conflicts - shown);
+		fprintf(file, "... and %" PRId64 " more such; --json has the first %d\n",
+			r->counts.conflicts - shown, REPLAY_CONFLICTS_MAX);
 }
 
 static void print_outside(const struct replay *r, FILE *file)
@@ -239,7 +239,7 @@ static void json_offsets(const struct replay *r, FILE *file)
 		json_candidate(r, &r->table.candidates[i], file);
 	}
 	fputs("],\"conflicts\":[", file);
-	for (int64_t i = 0; i < r->counts.conflicts; i++) {
+	for (size_t i = 0; i < replay_conflicts_kept(r); i++) {
 		fprintf(file, "%s{\"offset\":%" PRId64, i > 0 ? ",\n" : "", r->conflicts[i].offset);
 		json_text("what", replay_conflict_text(r->conflicts[i].kind), file);
 		fputc('}', file);
