@@ -206,7 +206,6 @@ def test_stop_in_the_first_moments(ledger, tmp_path):
     assert b"stopping" in log
 
 
-@pytest.mark.load
 def test_prefetch_keeps_to_the_memory_plan(make_ledger):
     """kafka.fetch_buffer is more than consumer.memory_max allows: less is fetched ahead."""
     ledger = make_ledger(1, consumer_memory_max="256M", consumer_batch_max_bytes="2M",
