@@ -25,6 +25,7 @@
 #include "replay_report.h"
 #include "same_log.h"
 #include "servers.h"
+#include "signals.h"
 #include "store_mysql.h"
 #include "topic_kafka.h"
 #include "who.h"
@@ -97,16 +98,6 @@ static void pause_ms(int64_t ms)
 }
 
 /* Signals ------------------------------------------------------------------------------------- */
-
-static void signals_hold(void)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-}
 
 static bool told_to_end(void)
 {
@@ -403,19 +394,10 @@ static int work(struct command_replay *c, struct error *err)
 static int read_meta(struct command_replay *c, struct error *err)
 {
 	struct db_options options;
-	struct db *db;
-	int rc;
 
 	servers_db_options(c->cfg, &options);
 	options.local_infile = c->line->apply;
-	db = db_create(&options);
-	rc = db_code(db_connect(db, err));
-	if (rc == 0)
-		rc = db_code(ledger_meta_read(db, &c->meta, err));
-	if (rc == 0)
-		rc = ledger_meta_check(&c->meta, (int32_t)c->line->partition, err);
-	db_destroy(db);
-	return rc;
+	return ledger_meta_fetch(&options, (int32_t)c->line->partition, &c->meta, err);
 }
 
 static int open_servers(struct command_replay *c, struct error *err)
@@ -456,7 +438,7 @@ static int run(const struct config *cfg, const struct line *line)
 	struct error err;
 	int rc;
 
-	signals_hold();
+	signals_block();
 	who_text(c.who);
 	rc = open_servers(&c, &err);
 	if (rc == 0)

@@ -69,19 +69,10 @@ static int64_t now_ms(void)
 static int read_meta(struct run *run, struct error *err)
 {
 	struct db_options options;
-	struct db *db;
-	int rc;
 
 	servers_db_options(run->config, &options);
 	options.local_infile = false;
-	db = db_create(&options);
-	rc = db_code(db_connect(db, err));
-	if (rc == 0)
-		rc = db_code(ledger_meta_read(db, &run->meta, err));
-	if (rc == 0)
-		rc = ledger_meta_check(&run->meta, (int32_t)run->line->partition, err);
-	db_destroy(db);
-	return rc;
+	return ledger_meta_fetch(&options, (int32_t)run->line->partition, &run->meta, err);
 }
 
 static int open_servers(struct run *run, struct error *err)

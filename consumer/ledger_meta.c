@@ -92,3 +92,17 @@ int ledger_meta_check(const struct ledger_meta *meta, int32_t partition, struct 
 			meta->topic, meta->partitions - 1);
 	return 0;
 }
+
+int ledger_meta_fetch(const struct db_options *options, int32_t partition,
+	struct ledger_meta *ret_meta, struct error *err)
+{
+	struct db *db = db_create(options);
+	int rc = db_code(db_connect(db, err));
+
+	if (rc == 0)
+		rc = db_code(ledger_meta_read(db, ret_meta, err));
+	if (rc == 0)
+		rc = ledger_meta_check(ret_meta, partition, err);
+	db_destroy(db);
+	return rc;
+}

@@ -29,4 +29,8 @@ enum db_result ledger_meta_claim(struct db *db, const char *kafka_cluster_id, co
  * than this program's, no log is recorded, or the log has no such partition (below 0: any). */
 int ledger_meta_check(const struct ledger_meta *meta, int32_t partition, struct error *err);
 
+/* Reads and checks it over a connection of its own.  0, or a negative code. */
+int ledger_meta_fetch(const struct db_options *options, int32_t partition,
+	struct ledger_meta *ret_meta, struct error *err);
+
 #endif
