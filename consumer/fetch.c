@@ -5,6 +5,7 @@
 
 #include "partition_private.h"
 
+#define NOT_OURS_MS    1  /* until the next turn sees that the partition is lost */
 #define LOOKUP_BATCHES 64 /* after an old duplicate, ids are looked up for so many batches */
 
 /* The reader, connected; else how long to wait in *ret_wait_ms. */
@@ -23,6 +24,35 @@ static struct store *reader(struct partition *p, int64_t *ret_wait_ms)
 	}
 	p->reader_connected = true;
 	return store;
+}
+
+/* Whose it is ---------------------------------------------------------------------------------- */
+
+enum store_result fetch_ownership(struct partition *p, bool *ret_ours, struct error *err)
+{
+	struct store *store = p->edges.reader;
+	struct store_partition row;
+	enum store_result result = store->ops->read_partition(
+		store, p->config.partition, &row, err);
+
+	*ret_ours = result == STORE_OK && row.epoch == p->config.epoch &&
+		    (row.next_offset == atomic_load(&p->committed_offset) ||
+			    row.next_offset == atomic_load(&p->in_flight_offset));
+	return result;
+}
+
+bool fetch_confirm(struct partition *p, int64_t *ret_wait_ms)
+{
+	struct error err;
+	bool ours;
+	enum store_result result = fetch_ownership(p, &ours, &err);
+
+	*ret_wait_ms = NOT_OURS_MS;
+	if (result != STORE_OK)
+		*ret_wait_ms = partition_reader_failed(p, result, "reading partition_offsets", &err);
+	else if (!ours)
+		partition_lose(p, true);
+	return ours;
 }
 
 /* Balances ------------------------------------------------------------------------------------- */
@@ -78,7 +108,7 @@ static int64_t load_missing(struct partition *p, size_t missing)
 	p->attempt = 0;
 	foreign = find_foreign(p, missing);
 	if (foreign)
-		return halt_for_foreign(p, foreign);
+		return fetch_confirm(p, &wait_ms) ? halt_for_foreign(p, foreign) : wait_ms;
 	ledger_load(&p->ledger, p->prepared, p->rows, missing);
 	return 0;
 }
@@ -141,6 +171,17 @@ static int64_t look_up(struct partition *p, const struct batch *b)
 	return 0;
 }
 
+/* A flush has met a row, and it is none of a known id: its offset is there already. */
+static int64_t halt_for_rows(struct partition *p)
+{
+	return partition_halting(p,
+		"offsets %" PRId64 " to %" PRId64
+		" are not below next_offset, but MySQL has rows for some of them: "
+		"partition_offsets was set back by hand, or two ledgers share this database; see "
+		"OPERATIONS, \"Rows beyond the offset\"",
+		p->flying->begin_offset, p->flying->end_offset - 1);
+}
+
 int64_t fetch_known_ids(struct partition *p)
 {
 	int64_t wait_ms = look_up(p, p->flying);
@@ -148,12 +189,7 @@ int64_t fetch_known_ids(struct partition *p)
 	if (wait_ms > 0 || p->state == PARTITION_HALTED)
 		return wait_ms;
 	if (p->learned == 0)
-		return partition_halting(p,
-			"offsets %" PRId64 " to %" PRId64
-			" are not below next_offset, but MySQL has "
-			"rows for some of them: partition_offsets was set back by hand, or two "
-			"ledgers share this database; see OPERATIONS, \"Rows beyond the offset\"",
-			p->flying->begin_offset, p->flying->end_offset - 1);
+		return fetch_confirm(p, &wait_ms) ? halt_for_rows(p) : wait_ms;
 	p->lookups = LOOKUP_BATCHES;
 	p->learned = 0;
 	p->relearn = false;

@@ -7,7 +7,10 @@
 #ifndef CONSUMER_FETCH_H
 #define CONSUMER_FETCH_H
 
+#include <stdbool.h>
 #include <stdint.h>
+
+#include "store.h"
 
 struct partition;
 
@@ -22,5 +25,15 @@ int64_t fetch_ids(struct partition *p);
  * applied again.  If none of its ids is known it is the offsets that are there: the partition
  * halts. */
 int64_t fetch_known_ids(struct partition *p);
+
+/* Whether the database still has this owner's epoch, and an offset that its flushes have written. */
+enum store_result fetch_ownership(struct partition *p, bool *ret_ours, struct error *err);
+
+/*
+ * Asked before a halt for what the database holds.  false: it has failed over or another has
+ * written, and the partition is lost rather than halted, or it does not answer; *ret_wait_ms, above
+ * 0, until the next turn.
+ */
+bool fetch_confirm(struct partition *p, int64_t *ret_wait_ms);
 
 #endif

@@ -55,6 +55,7 @@ struct partition {
 	struct store_newest newest; /* the row that the log is compared with; then the oldest */
 	bool compare_opened;
 	int64_t log_begin;             /* the log's first offset */
+	int64_t log_end;               /* where the log ended then */
 	int64_t out_of_range_since_ms; /* -1: not */
 	int64_t redis_offset;          /* as read at recovery; what is stored while Redis is off */
 

@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fetch.h"
 #include "mem.h"
 #include "newest.h"
 
@@ -135,8 +136,18 @@ static int64_t recover_watermarks(struct partition *p)
 		return out_of_range(p, low, high);
 	p->out_of_range_since_ms = -1;
 	p->log_begin = low;
+	p->log_end = high;
 	gauge_set(&p->edges.metrics->high_watermark, high);
 	return next(p, RECOVER_NEWEST);
+}
+
+static int64_t beyond_offset(struct partition *p)
+{
+	return partition_halting(p,
+		"the newest row is at offset %" PRId64 ", but next_offset is %" PRId64
+		": partition_offsets was set back by hand; see OPERATIONS, \"Rows beyond the "
+		"offset\"",
+		p->newest.offset, next_offset(p));
 }
 
 static int64_t recover_newest(struct partition *p)
@@ -144,6 +155,7 @@ static int64_t recover_newest(struct partition *p)
 	struct store *store = p->edges.reader;
 	struct error err;
 	enum store_result result;
+	int64_t wait_ms;
 
 	newest_forget(&p->newest);
 	result = store->ops->read_newest(store, p->config.partition, &p->newest, &err);
@@ -151,11 +163,7 @@ static int64_t recover_newest(struct partition *p)
 	if (result != STORE_OK)
 		return reader_failed(p, result, "reading the newest row", &err);
 	if (p->newest.found && p->newest.offset >= next_offset(p))
-		return partition_halting(p,
-			"the newest row is at offset %" PRId64 ", but next_offset is %" PRId64
-			": partition_offsets was set back by hand; see OPERATIONS, \"Rows beyond the "
-			"offset\"",
-			p->newest.offset, next_offset(p));
+		return fetch_confirm(p, &wait_ms) ? beyond_offset(p) : wait_ms;
 	if (!p->newest.found || p->newest.offset < p->log_begin)
 		return next(p, RECOVER_IDS);
 	return next(p, RECOVER_COMPARE);

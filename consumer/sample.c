@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "fetch.h"
 #include "partition_private.h"
 #include "publisher.h"
 
@@ -69,12 +70,10 @@ static bool same(const struct partition *p, const struct balance_row *row)
 /* Whether this is still the owner: else another has written since. */
 static bool still_ours(struct partition *p)
 {
-	struct store *store = p->edges.reader;
-	struct store_partition row;
 	struct error err;
+	bool ours;
 
-	return store->ops->read_partition(store, p->config.partition, &row, &err) == STORE_OK &&
-	       row.epoch == p->config.epoch && row.next_offset == atomic_load(&p->committed_offset);
+	return fetch_ownership(p, &ours, &err) == STORE_OK && ours;
 }
 
 static void tell(struct partition *p, enum drift drift, int64_t balances)
@@ -118,13 +117,17 @@ static void ask(struct partition *p, const struct balance_row *rows, size_t coun
 		publisher_probe(p->edges.publisher, p->config.partition, probes, asked);
 }
 
-/* Whether the balance has moved on, to what Redis has at least; or nobody can tell any more. */
+/*
+ * Whether the balance has moved on, to what Redis has at least; or nobody can tell.  Before the
+ * partition has come to where the log ended when it began, the log may still bring that version:
+ * the database has failed over to a copy that is behind, and Redis was told of what it has lost.
+ */
 static bool caught_up(const struct partition *p, const struct snapshot_image *found)
 {
 	balance_ref ref = balances_find(p->ledger.balances, found->key);
 	struct balance balance;
 
-	if (ref == BALANCE_NONE)
+	if (ref == BALANCE_NONE || atomic_load(&p->committed_offset) < p->log_end)
 		return true;
 	balances_get(p->ledger.balances, ref, &balance);
 	return balance.version >= found->version;

@@ -94,6 +94,26 @@ void memory_database_copy(struct memory_database *to, const struct memory_databa
 	to->commits = from->commits;
 }
 
+void memory_database_fail_over(struct memory_database *db, struct memory_database *copy)
+{
+	struct memory_database old = *db;
+
+	assert(db->partitions == copy->partitions);
+	for (int32_t i = 0; i < db->partitions; i++) {
+		struct partition_offset_row row = db->offsets[i];
+
+		db->offsets[i] = copy->offsets[i];
+		copy->offsets[i] = row;
+		db->offsets[i].locked_by = copy->offsets[i].locked_by = NULL;
+	}
+	*db = *copy;
+	*copy = old;
+	copy->offsets = db->offsets;
+	db->offsets = old.offsets;
+	db->cuts = old.cuts + 1;
+	db->commits = old.commits + 1;
+}
+
 /* The place of a key, or where it belongs. */
 static size_t balance_place(const struct memory_database *db, const struct balance_key *key)
 {
@@ -227,6 +247,7 @@ struct store_memory {
 	memory_fault_fn *fault;
 	void *context;
 	bool connected;
+	uint64_t cuts; /* the server's, at the time of the connect */
 	atomic_bool interrupted;
 	bool open;                          /* a transaction */
 	const struct flush_request *staged; /* what commit will make visible */
@@ -294,7 +315,8 @@ static enum store_result before(
 	struct store_memory *m, const char *what, enum memory_fault *ret_fault, struct error *err)
 {
 	*ret_fault = m->fault ? m->fault(m->context, what) : MEMORY_FAULT_NONE;
-	if (!m->connected || atomic_load(&m->interrupted) || *ret_fault == MEMORY_FAULT_LOST_BEFORE)
+	if (!m->connected || m->cuts != m->db->cuts || atomic_load(&m->interrupted) ||
+		*ret_fault == MEMORY_FAULT_LOST_BEFORE)
 		return fail(m, STORE_LOST, what, err);
 	if (*ret_fault == MEMORY_FAULT_RETRY)
 		return fail(m, STORE_RETRY, what, err);
@@ -328,6 +350,7 @@ static enum store_result store_connect(struct store *s, struct error *err)
 	if (m->fault && m->fault(m->context, "connect") != MEMORY_FAULT_NONE)
 		return fail(m, STORE_RETRY, "connect", err);
 	m->connected = true;
+	m->cuts = m->db->cuts;
 	return STORE_OK;
 }
 

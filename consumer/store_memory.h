@@ -56,6 +56,7 @@ struct memory_database {
 	size_t balance_count;
 	size_t balance_capacity;
 	uint64_t commits;
+	uint64_t cuts; /* so often all connections were broken */
 };
 
 void memory_database_init(
@@ -65,6 +66,13 @@ void memory_database_finish(struct memory_database *db);
 /* An independent copy of what is committed: to fail over to later. */
 void memory_database_copy(struct memory_database *to, const struct memory_database *from,
 	struct partition_offset_row *offsets);
+
+/*
+ * A fail-over: *db holds from now on what *copy held, offsets included, and *copy what *db held.
+ * Locks are gone, and every connection to *db is broken: its next call is lost, and nothing that it
+ * has begun is seen by anybody.
+ */
+void memory_database_fail_over(struct memory_database *db, struct memory_database *copy);
 
 const struct store_balance *memory_database_balance(
 	const struct memory_database *db, struct balance_key key);

@@ -57,6 +57,7 @@ void lease_store_memory_db_restore(struct lease_db *db, const struct lease_db *c
 {
 	assert(db->offset_count == copy->offset_count);
 	forget_members(db);
+	db->cuts++;
 	db->row_count = copy->row_count;
 	db->member_count = copy->member_count;
 	db->members = xcalloc(copy->member_count, sizeof(*db->members));
@@ -124,12 +125,18 @@ static void wait_a_while(struct lease_store_memory *s, bool lock)
 }
 
 /* Before anything happens. */
-static int enter(struct lease_store_memory *s, struct error *err)
+static int enter(struct lease_store_memory *s, const char *call, struct error *err)
 {
+	bool broken = s->cuts != s->db->cuts; /* the next call connects anew */
+
+	s->call = call;
+	s->failed_before = s->lost_answer = false;
 	wait_a_while(s, false);
-	if (!s->unreachable && !s->fail_before)
+	s->cuts = s->db->cuts;
+	if (!s->unreachable && !s->fail_before && !broken)
 		return 0;
-	if (!s->unreachable)
+	s->failed_before = true;
+	if (!s->unreachable && s->fail_before)
 		s->fail_before--;
 	return error_set(err, -EIO, "lease store in memory: told to fail");
 }
@@ -141,6 +148,7 @@ static int leave(struct lease_store_memory *s, int result, struct error *err)
 	if (!s->lose_answer)
 		return result;
 	s->lose_answer--;
+	s->lost_answer = true;
 	return error_set(err, -EIO, "lease store in memory: told to lose the answer");
 }
 
@@ -149,7 +157,7 @@ static int leave(struct lease_store_memory *s, int result, struct error *err)
 static int memory_prepare(struct lease_store *store, int32_t partitions, struct error *err)
 {
 	struct lease_store_memory *s = (struct lease_store_memory *)store;
-	int result = enter(s, err);
+	int result = enter(s, "prepare", err);
 
 	if (result < 0)
 		return result;
@@ -194,7 +202,7 @@ static void read_members(const struct lease_db *db, struct lease_view *view)
 static int memory_read(struct lease_store *store, struct lease_view *view, struct error *err)
 {
 	struct lease_store_memory *s = (struct lease_store_memory *)store;
-	int result = enter(s, err);
+	int result = enter(s, "read", err);
 
 	if (result < 0)
 		return result;
@@ -226,7 +234,7 @@ static int memory_renew(struct lease_store *store, const char *consumer_id, cons
 	struct lease_store_memory *s = (struct lease_store_memory *)store;
 	struct lease_db *db = s->db;
 	int64_t expires_us;
-	int result = enter(s, err);
+	int result = enter(s, "renew", err);
 
 	if (result < 0)
 		return result;
@@ -276,7 +284,7 @@ static int memory_acquire(struct lease_store *store, const char *consumer_id, in
 {
 	struct lease_store_memory *s = (struct lease_store_memory *)store;
 	const struct partition_offset_row *offset = &s->db->offsets[partition];
-	int result = enter(s, err);
+	int result = enter(s, "acquire", err);
 
 	if (result < 0)
 		return result;
@@ -307,7 +315,7 @@ static int memory_request(struct lease_store *store, const char *who, int64_t tt
 {
 	struct lease_store_memory *s = (struct lease_store_memory *)store;
 	struct lease_db_row *row = &s->db->rows[request->partition];
-	int result = enter(s, err);
+	int result = enter(s, "request", err);
 	int64_t now_us;
 
 	if (result < 0)
@@ -338,7 +346,7 @@ static int memory_unrequest(
 {
 	struct lease_store_memory *s = (struct lease_store_memory *)store;
 	struct lease_db_row *row = &s->db->rows[partition];
-	int result = enter(s, err);
+	int result = enter(s, "unrequest", err);
 
 	if (result < 0)
 		return result;
@@ -355,7 +363,7 @@ static int memory_release(
 	struct lease_store *store, int32_t partition, int64_t epoch, struct error *err)
 {
 	struct lease_store_memory *s = (struct lease_store_memory *)store;
-	int result = enter(s, err);
+	int result = enter(s, "release", err);
 
 	if (result < 0)
 		return result;
@@ -367,7 +375,7 @@ static int memory_release(
 static int memory_withdraw(struct lease_store *store, const char *consumer_id, struct error *err)
 {
 	struct lease_store_memory *s = (struct lease_store_memory *)store;
-	int result = enter(s, err);
+	int result = enter(s, "withdraw", err);
 
 	if (result < 0)
 		return result;
@@ -404,5 +412,6 @@ struct lease_store_memory *lease_store_memory_create(struct lease_db *db)
 
 	s->store.ops = &memory_ops;
 	s->db = db;
+	s->cuts = db->cuts;
 	return s;
 }

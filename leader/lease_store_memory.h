@@ -39,6 +39,7 @@ struct lease_db {
 	size_t member_count;
 	int64_t (*now_us)(void *context); /* the server's clock */
 	void *context;
+	uint64_t cuts; /* so often all connections were broken */
 };
 
 void lease_store_memory_db_init(struct lease_db *db, struct partition_offset_row *offsets,
@@ -47,7 +48,8 @@ void lease_store_memory_db_finish(struct lease_db *db);
 
 /*
  * For a fail-over to a copy that is behind: makes *db hold what *copy holds (its offsets, too, in
- * db's own array; locks are gone).  A copy is a lease_db with an array of its own.
+ * db's own array; locks are gone), and breaks every connection: its next call fails.  A copy is a
+ * lease_db with an array of its own.
  */
 void lease_store_memory_db_restore(struct lease_db *db, const struct lease_db *copy);
 
@@ -55,9 +57,13 @@ void lease_store_memory_db_restore(struct lease_db *db, const struct lease_db *c
 struct lease_store_memory {
 	struct lease_store store;
 	struct lease_db *db;
+	uint64_t cuts;    /* the server's, as far as this connection knows */
 	bool unreachable; /* calls fail and nothing happens */
 	int fail_before;  /* so many of the next calls fail before they are executed */
 	int lose_answer;  /* so many of the next calls are executed and fail all the same */
+	const char *call;   /* the newest one, "renew", and how it ended: */
+	bool failed_before;
+	bool lost_answer;
 	/* Called where a real call takes time, if set: before and after it is executed, and (lock)
 	 * where it waits for a row's lock. */
 	void (*on_wait)(void *context, bool lock);

@@ -19,12 +19,22 @@ struct borrower {
 	int64_t next_offset; /* while in one */
 };
 
+static void lease_waits(void *context, bool lock)
+{
+	const struct borrower *borrower = context;
+
+	if (!lock)
+		world_lease_waits(borrower->w, borrower->store);
+}
+
 struct borrower *borrower_create(struct world *w)
 {
 	struct borrower *borrower = xcalloc(1, sizeof *borrower);
 
 	borrower->w = w;
 	borrower->store = lease_store_memory_create(&w->leases);
+	borrower->store->on_wait = lease_waits;
+	borrower->store->wait_context = borrower;
 	return borrower;
 }
 
@@ -35,7 +45,7 @@ static struct partition_offset_row *row_of(const struct borrower *borrower)
 
 static void end_transaction(struct borrower *borrower)
 {
-	if (borrower->in_transaction)
+	if (borrower->in_transaction && row_of(borrower)->locked_by == borrower)
 		row_of(borrower)->locked_by = NULL;
 	borrower->in_transaction = false;
 }
@@ -74,6 +84,8 @@ static void check_alone(struct borrower *borrower)
 {
 	struct world *w = borrower->w;
 
+	if (w->now_us < w->leases_doubtful_until_us)
+		return;
 	for (int i = 0; i < w->node_count; i++)
 		if (node_believes(w->nodes[i], borrower->partition))
 			world_fail(w, "node %d believes in partition %d, which is borrowed", i,
@@ -87,12 +99,14 @@ static void work(struct borrower *borrower)
 	struct partition_offset_row *row = row_of(borrower);
 
 	check_alone(borrower);
-	if (borrower->in_transaction) {
+	if (borrower->in_transaction && row->locked_by != borrower) {
+		borrower->in_transaction = false; /* its connection is broken */
+	} else if (borrower->in_transaction) {
 		if (row->next_offset != borrower->next_offset)
 			world_fail(w, "partition %d: next_offset moved while it was borrowed",
 				borrower->partition);
 		end_transaction(borrower);
-		w->borrowed++;
+		world_count(w, FAULT_BORROWED);
 	} else if (!row->locked_by && row->epoch == lease_borrow_epoch(borrower->borrow)) {
 		row->locked_by = borrower;
 		borrower->in_transaction = true;
@@ -102,8 +116,13 @@ static void work(struct borrower *borrower)
 
 static void give_back(struct borrower *borrower)
 {
+	int rc;
+
 	end_transaction(borrower);
-	if (lease_borrow_return(borrower->borrow, NULL) != 0)
+	world_lease_faults(borrower->w, borrower->store);
+	rc = lease_borrow_return(borrower->borrow, NULL);
+	world_count_lease_faults(borrower->w, borrower->store);
+	if (rc != 0)
 		return;
 	world_trace(borrower->w, "partition %d is given back", borrower->partition);
 	drop(borrower);
@@ -113,15 +132,15 @@ static void tick(struct borrower *borrower)
 {
 	struct world *w = borrower->w;
 	struct error err;
+	int64_t wait_ms;
 	bool failed;
 
 	if (w->now_us < borrower->wait_us)
 		return;
-	borrower->store->lose_answer = !w->calm &&
-				       random_chance(&w->random, w->rates.lease_answer_lost);
-	borrower->store->fail_before = !w->calm && random_chance(&w->random, w->rates.lease_fails);
-	borrower->wait_us = w->now_us + 1000 * lease_borrow_tick(borrower->borrow, w->now_us / 1000,
-						       &failed, &err);
+	world_lease_faults(w, borrower->store);
+	wait_ms = lease_borrow_tick(borrower->borrow, w->now_us / 1000, &failed, &err);
+	borrower->wait_us = w->now_us + 1000 * wait_ms;
+	world_count_lease_faults(w, borrower->store);
 }
 
 /* SIGSTOP: the server ends a transaction that is silent for six tenths of the TTL. */
@@ -164,6 +183,7 @@ void borrower_step(struct borrower *borrower)
 		if (!w->calm && random_chance(&w->random, w->rates.borrow)) {
 			world_trace(
 				w, "the borrower of partition %d is killed", borrower->partition);
+			world_count(w, FAULT_BORROWER_KILLED);
 			drop(borrower);
 		} else {
 			go_on(borrower);

@@ -1,7 +1,11 @@
 #include "checkers.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "mem.h"
 #include "node.h"
 #include "person.h"
 #include "replayer.h"
@@ -22,6 +26,26 @@ static int currency_index(currency_t currency)
 	return -1;
 }
 
+static bool same_id(const struct event *event, int64_t id)
+{
+	char text[32];
+	int length = snprintf(text, sizeof text, "tx-%" PRId64, id);
+
+	return event->transaction_id_length == length &&
+	       memcmp(event->transaction_id, text, (size_t)length) == 0;
+}
+
+/* Every column of what was sent. */
+static bool same_event(const struct world *w, int32_t partition, int64_t offset,
+	const struct intent *intent, const struct event *event)
+{
+	return event->account_id == intent->account &&
+	       currency_index(event->currency) == intent->currency &&
+	       event->amount == units(intent->cents) && event->type == intent->kind + 1 &&
+	       same_id(event, intent->id) &&
+	       event->time_ms == w->logs[partition].records[offset].timestamp_ms;
+}
+
 static void check_row(struct world *w, int32_t partition, const struct memory_journal_row *row)
 {
 	const struct expected *e = &w->oracles[partition].expected[row->offset];
@@ -30,9 +54,7 @@ static void check_row(struct world *w, int32_t partition, const struct memory_jo
 	if (!oracle_is_row(e))
 		world_fail(w, "partition %d offset %lld: a journal row that must not be there",
 			partition, (long long)row->offset);
-	if (row->event.account_id != e->intent.account ||
-		currency_index(row->event.currency) != e->intent.currency ||
-		row->event.amount != units(e->intent.cents))
+	if (!same_event(w, partition, row->offset, &e->intent, &row->event))
 		world_fail(w, "partition %d offset %lld: another event than was sent", partition,
 			(long long)row->offset);
 	if ((e->fate == FATE_FAILED) != (reason != NULL) ||
@@ -50,6 +72,13 @@ static void check_row(struct world *w, int32_t partition, const struct memory_jo
 			(long long)e->prev_offset);
 }
 
+static bool same_bytes(const char *a, size_t a_length, const char *b, size_t b_length)
+{
+	if (!a || !b)
+		return a == b;
+	return a_length == b_length && memcmp(a, b, a_length) == 0;
+}
+
 static void check_dead_letter(
 	struct world *w, int32_t partition, const struct memory_dead_letter *row)
 {
@@ -60,9 +89,8 @@ static void check_dead_letter(
 		world_fail(w, "partition %d offset %lld: dead letter %s, expected %s", partition,
 			(long long)row->offset, dead_reason_text(row->reason),
 			e->reason ? e->reason : "none");
-	if ((row->value == NULL) != (sent->value == NULL) ||
-		(row->value && (row->value_length != sent->value_length ||
-				       memcmp(row->value, sent->value, sent->value_length) != 0)))
+	if (!same_bytes(row->value, row->value_length, sent->value, sent->value_length) ||
+		!same_bytes(row->key, row->key_length, sent->key, sent->key_length))
 		world_fail(w, "partition %d offset %lld: the dead letter has other bytes",
 			partition, (long long)row->offset);
 }
@@ -129,20 +157,57 @@ static void check_offset(struct world *w, int32_t partition)
 	if (row->epoch < w->checked_epoch[partition])
 		world_fail(w, "partition %d: the epoch went back", partition);
 	w->checked_epoch[partition] = row->epoch;
+	if (row->next_offset > w->furthest[partition])
+		w->furthest[partition] = row->next_offset;
+}
+
+/*
+ * After the database went back Redis may be ahead, but only in a partition that has not caught up
+ * yet, and only with what the log says next of this balance: what the lost commits had.
+ */
+static bool will_be_caught_up(const struct world *w, const struct snapshot_image *image)
+{
+	int currency = currency_index(image->key.currency);
+
+	for (int32_t p = 0; p < w->partitions; p++) {
+		const struct expected *e;
+
+		if (w->offsets[p].next_offset == w->furthest[p])
+			continue;
+		e = oracle_version(&w->oracles[p], image->key.account_id, currency, image->version,
+			w->furthest[p]);
+		if (e && image->available == units(e->available_after) &&
+			image->frozen == units(e->frozen_after))
+			return true;
+	}
+	return false;
 }
 
 static void check_image(void *context, const struct snapshot_image *image)
 {
 	struct world *w = context;
 	const struct store_balance *row = memory_database_balance(&w->db, image->key);
+	int64_t version = row ? row->balance.version : 0;
 
-	if (!row || image->version > row->balance.version)
+	if (image->version > version && will_be_caught_up(w, image))
+		return;
+	if (image->version > version)
 		world_fail(w, "Redis is ahead of the database at account %lld",
 			(long long)image->key.account_id);
-	if (image->version == row->balance.version && (image->available != row->balance.available ||
+	if (image->version == version && (image->available != row->balance.available ||
 							      image->frozen != row->balance.frozen))
 		world_fail(w, "Redis has other amounts than the database at account %lld",
 			(long long)image->key.account_id);
+}
+
+/* Whether it counts against another that this node takes the partition for its own. */
+static bool believes(const struct world *w, const struct node *node, int32_t p)
+{
+	if (!node_believes(node, p))
+		return false;
+	/* It may not know yet that its lease was lost; but it cannot commit any more. */
+	return w->now_us >= w->leases_doubtful_until_us ||
+	       node_epoch(node, p) == w->offsets[p].epoch;
 }
 
 /* At any time one node at most believes that a partition is its own. */
@@ -152,19 +217,31 @@ static void check_believers(struct world *w)
 		int believers = 0;
 
 		for (int i = 0; i < w->node_count; i++)
-			believers += node_believes(w->nodes[i], p);
+			believers += believes(w, w->nodes[i], p);
 		if (believers > 1)
 			world_fail(
 				w, "partition %d: %d nodes believe in their lease", p, believers);
 	}
 }
 
-void check_acquired(struct world *w, int32_t partition, int64_t epoch)
+/* The database's own row proves that epochs grow (check_offset), as long as it does not go back. */
+void check_acquired(struct world *w, int node, int32_t partition, int64_t epoch)
 {
-	if (epoch <= w->acquired_epoch[partition])
-		world_fail(w, "partition %d: epoch %lld is handed out after %lld", partition,
-			(long long)epoch, (long long)w->acquired_epoch[partition]);
-	w->acquired_epoch[partition] = epoch;
+	struct epochs *epochs = &w->epochs[partition];
+
+	for (size_t i = 0; i < epochs->count; i++)
+		if (epochs->epochs[i] == epoch)
+			world_fail(w, "partition %d: epoch %lld is handed out twice", partition,
+				(long long)epoch);
+	if (epochs->count == epochs->capacity) {
+		epochs->capacity = epochs->capacity ? 2 * epochs->capacity : 16;
+		epochs->epochs = xrealloc(
+			epochs->epochs, epochs->capacity * sizeof *epochs->epochs);
+	}
+	epochs->epochs[epochs->count++] = epoch;
+	if (w->last_owner[partition] && w->last_owner[partition] != node + 1)
+		world_count(w, FAULT_HANDED_OVER);
+	w->last_owner[partition] = node + 1;
 }
 
 void check_flush(struct world *w, const struct flush *f)

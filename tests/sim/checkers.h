@@ -8,8 +8,8 @@
 /* The database against the oracle, as far as it is filled; Redis never ahead of the database. */
 void check_step(struct world *w);
 
-/* A lease was acquired under this epoch: a new one, always. */
-void check_acquired(struct world *w, int32_t partition, int64_t epoch);
+/* A node has acquired a lease under this epoch: one that nobody ever had. */
+void check_acquired(struct world *w, int node, int32_t partition, int64_t epoch);
 
 /* A flush has ended: nobody commits under an epoch that is over. */
 void check_flush(struct world *w, const struct flush *f);

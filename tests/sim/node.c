@@ -11,6 +11,13 @@
 #include "vandal.h"
 #include "person.h"
 
+/* Who asks the database. */
+struct caller {
+	struct node *node;
+	const char *who; /* "the flusher" */
+	int32_t partition; /* -1: all */
+};
+
 /* What worker.c is in the daemon, without its threads. */
 struct sim_worker {
 	struct node *node;
@@ -21,6 +28,7 @@ struct sim_worker {
 	int64_t flush_wait_us; /* the machine's pause ends */
 	int64_t turn_wait_us;
 	int64_t flush_silent_us; /* the flusher's session has been silent since */
+	struct caller reading, flushing;
 	struct store *reader;
 	struct store *flush_store;
 	struct topic *topic;
@@ -31,6 +39,7 @@ struct node {
 	int number;
 	uint64_t life; /* distinguishes its lives */
 	struct clock clock;
+	int64_t wall_skew_ms;
 	struct budget budget;
 	struct partition_metrics metrics[WORLD_PARTITIONS_MAX];
 	struct partition_config config;
@@ -40,6 +49,7 @@ struct node {
 	int64_t leader_wait_us;
 
 	struct snapshot *snapshot;
+	struct caller rebuilding;
 	struct store *publisher_store;
 	struct publisher *publisher;
 	int64_t publisher_wait_us;
@@ -51,9 +61,14 @@ struct node {
 
 /* Clocks: the world's time, through a struct clock that knows its node ------------------------- */
 
+static const struct node *node_of(const struct clock *clock)
+{
+	return (const struct node *)((const char *)clock - offsetof(struct node, clock));
+}
+
 static struct world *world_of(const struct clock *clock)
 {
-	return ((const struct node *)((const char *)clock - offsetof(struct node, clock)))->w;
+	return node_of(clock)->w;
 }
 
 static int64_t now_us(const struct clock *clock)
@@ -68,40 +83,29 @@ static int64_t now_ms(const struct clock *clock)
 
 static int64_t wall_ms(const struct clock *clock)
 {
-	return INT64_C(1767225600000) + world_of(clock)->now_us / 1000;
+	return INT64_C(1767225600000) + world_of(clock)->now_us / 1000 +
+	       node_of(clock)->wall_skew_ms;
 }
 
 /* Faults --------------------------------------------------------------------------------------- */
 
 static enum memory_fault store_fault(void *context, const char *what)
 {
-	struct node *node = context;
-	struct world *w = node->w;
-	enum memory_fault fault = MEMORY_FAULT_NONE;
+	const struct caller *caller = context;
+	char who[64];
 
-	if (w->calm)
-		return MEMORY_FAULT_NONE;
-	if (random_chance(&w->random, w->rates.store_retry))
-		fault = MEMORY_FAULT_RETRY;
-	else if (random_chance(&w->random, w->rates.store_lost_before))
-		fault = MEMORY_FAULT_LOST_BEFORE;
-	else if (random_chance(&w->random, w->rates.store_lost_after))
-		fault = MEMORY_FAULT_LOST_AFTER;
-	if (fault != MEMORY_FAULT_NONE) {
-		w->faults++;
-		world_trace(w, "node %d: fault %d at %s", node->number, fault, what);
-	}
-	return fault;
+	snprintf(who, sizeof who, "node %d, %s of partition %d", caller->node->number, caller->who,
+		caller->partition);
+	return world_store_fault(caller->node->w, who, what);
 }
 
-static void lease_faults(struct node *node)
+/* A call of the leases' store takes its time. */
+static void lease_waits(void *context, bool lock)
 {
-	struct world *w = node->w;
+	struct node *node = context;
 
-	node->lease_store->fail_before = !w->calm &&
-					 random_chance(&w->random, w->rates.lease_fails);
-	node->lease_store->lose_answer = !w->calm &&
-					 random_chance(&w->random, w->rates.lease_answer_lost);
+	if (!lock)
+		world_lease_waits(node->w, node->lease_store);
 }
 
 /* A partition's outside ------------------------------------------------------------------------ */
@@ -143,6 +147,15 @@ static void on_retry(void *context, int32_t partition, const char *what, const s
 
 	world_trace(worker->node->w, "node %d: partition %d: %s: %s", worker->node->number,
 		partition, what, err->text);
+}
+
+/* Of a flush: it is told what failed when it fails. */
+static void on_flush_retry(void *context, enum flush_step step, const struct error *err)
+{
+	struct sim_worker *worker = context;
+
+	if (strstr(err->text, "lock wait"))
+		world_count(worker->node->w, FAULT_LOCK_WAIT);
 }
 
 static void on_drift(void *context, int32_t partition, enum drift drift, int64_t balances)
@@ -190,10 +203,14 @@ static struct sim_worker *worker_create(struct node *node, int32_t partition, in
 
 	worker->node = node;
 	worker->number = partition;
-	worker->reader = store_memory_create(&w->db, store_fault, node);
-	worker->flush_store = store_memory_create(&w->db, store_fault, node);
+	worker->reading = (struct caller){node, "the reader", partition};
+	worker->flushing = (struct caller){node, "the flusher", partition};
+	worker->reader = store_memory_create(&w->db, store_fault, &worker->reading);
+	worker->flush_store = store_memory_create(&w->db, store_fault, &worker->flushing);
 	worker->topic = topic_memory_create(&w->logs[partition], &w->kafka);
 	flush_init(&worker->flush, worker->flush_store, random_next(&w->random));
+	worker->flush.on_retry = on_flush_retry;
+	worker->flush.on_retry_context = worker;
 	config.partition = partition;
 	config.epoch = epoch;
 	config.seed = random_next(&w->random);
@@ -221,7 +238,7 @@ static void acquired(void *context, int32_t partition, int64_t epoch)
 	struct node *node = context;
 
 	assert(!node->workers[partition]);
-	check_acquired(node->w, partition, epoch);
+	check_acquired(node->w, node->number, partition, epoch);
 	world_trace(node->w, "node %d: acquired partition %d, epoch %lld", node->number, partition,
 		(long long)epoch);
 	node->workers[partition] = worker_create(node, partition, epoch);
@@ -309,6 +326,8 @@ static void leader_start(struct node *node)
 		node->w->one_id ? 0 : node->number,
 		node->w->one_id ? 0 : (unsigned long long)node->life);
 	node->lease_store = lease_store_memory_create(&node->w->leases);
+	node->lease_store->on_wait = lease_waits;
+	node->lease_store->wait_context = node;
 	node->leader = leader_create(&config, &node->lease_store->store, &events);
 }
 
@@ -323,7 +342,8 @@ static void publisher_start(struct node *node)
 	};
 
 	node->snapshot = snapshot_memory_open(node->w->redis);
-	node->publisher_store = store_memory_create(&node->w->db, store_fault, node);
+	node->rebuilding = (struct caller){node, "the publisher", -1};
+	node->publisher_store = store_memory_create(&node->w->db, store_fault, &node->rebuilding);
 	node->publisher = publisher_create(
 		&config, node->snapshot, node->publisher_store, ring, node);
 }
@@ -366,6 +386,49 @@ bool node_remembers(const struct node *node, int32_t partition, struct balance_k
 	return worker && balances_find(worker->partition->ledger.balances, key) != BALANCE_NONE;
 }
 
+void node_count_kill(const struct node *node)
+{
+	struct faults *faults = &node->w->faults;
+
+	for (int32_t i = 0; i < node->w->partitions; i++) {
+		const struct sim_worker *worker = node->workers[i];
+
+		if (!worker)
+			continue;
+		faults->flushing[worker->submitted ? worker->flush.step : FLUSH_IDLE]++;
+		if (partition_state(worker->partition) == PARTITION_RECOVERING)
+			faults->recovering[worker->partition->recover_step]++;
+		if (node->publisher->publications[i].sync != SYNC_IDLE)
+			faults->publishing[node->publisher->publications[i].sync]++;
+	}
+}
+
+bool node_flushes(const struct node *node)
+{
+	for (int32_t i = 0; i < node->w->partitions; i++)
+		if (node->workers[i] && node->workers[i]->submitted)
+			return true;
+	return false;
+}
+
+int64_t node_epoch(const struct node *node, int32_t partition)
+{
+	const struct sim_worker *worker = node->workers[partition];
+
+	return worker ? worker->partition->config.epoch : 0;
+}
+
+void node_wall_jump(struct node *node)
+{
+	struct world *w = node->w;
+	int64_t by_ms = random_between(&w->random, -100000000, 100000000);
+
+	node->wall_skew_ms += by_ms;
+	world_count(w, by_ms < 0 ? FAULT_WALL_CLOCK_BACK : FAULT_WALL_CLOCK_FORWARD);
+	world_trace(w, "node %d: its wall clock jumps by %lld s", node->number,
+		(long long)by_ms / 1000);
+}
+
 void node_stop(struct node *node)
 {
 	leader_stop(node->leader);
@@ -391,6 +454,7 @@ static void cut_when_silent(struct node *node)
 	if (node->cut || left_us > (int64_t)WORLD_TTL_MS * 400)
 		return;
 	node->cut = true;
+	world_count(node->w, FAULT_SILENT);
 	for (int32_t i = 0; i < node->w->partitions; i++) {
 		if (!node->workers[i])
 			continue;
@@ -404,31 +468,25 @@ void node_stall(struct node *node)
 	struct world *w = node->w;
 	int64_t until_us = w->now_us + random_below(&w->random, 2 * WORLD_TTL_MS * 1000);
 	struct sim_worker *worker = node->workers[random_below(&w->random, w->partitions)];
+	enum fault fault = worker ? (enum fault)random_between(&w->random, FAULT_STALLED_LEADER,
+					    FAULT_STALLED_ALL)
+				  : (enum fault)random_between(&w->random, FAULT_STALLED_LEADER,
+					    FAULT_STALLED_PUBLISHER);
 
-	switch (random_below(&w->random, 5)) {
-	case 0:
+	world_count(w, fault);
+	world_trace(w, "node %d: %s, for %lld ms (partition %d)", node->number,
+		faults_text(fault), (long long)(until_us - w->now_us) / 1000,
+		worker ? worker->number : -1);
+	if (fault == FAULT_STALLED_LEADER || fault == FAULT_STALLED_ALL)
 		node->leader_wait_us = until_us;
-		break;
-	case 1:
+	if (fault == FAULT_STALLED_PUBLISHER)
 		node->publisher_wait_us = until_us;
-		break;
-	case 2:
-		if (worker)
-			worker->turn_wait_us = until_us;
-		break;
-	case 3:
-		if (worker)
-			worker->flush_wait_us = until_us;
-		break;
-	default: /* the flusher is the first to wake: nobody has told it that the lease is gone */
-		node->leader_wait_us = until_us;
-		if (worker) {
-			worker->turn_wait_us = until_us;
-			worker->flush_wait_us = until_us - random_below(&w->random, 1000000);
-		}
-	}
-	world_trace(w, "node %d: a thread stalls for %lld ms", node->number,
-		(long long)(until_us - w->now_us) / 1000);
+	if (fault == FAULT_STALLED_PARTITION || fault == FAULT_STALLED_ALL)
+		worker->turn_wait_us = until_us;
+	if (fault == FAULT_STALLED_FLUSHER)
+		worker->flush_wait_us = until_us;
+	if (fault == FAULT_STALLED_ALL) /* nobody has told the flusher that the lease is gone */
+		worker->flush_wait_us = until_us - random_below(&w->random, 1000000);
 }
 
 static bool step_leader(struct node *node)
@@ -436,12 +494,14 @@ static bool step_leader(struct node *node)
 	struct world *w = node->w;
 	struct error err = {0};
 	bool failed = false;
+	int64_t wait_ms;
 
 	if (w->now_us < node->leader_wait_us)
 		return false;
-	lease_faults(node);
-	node->leader_wait_us = w->now_us +
-			       1000 * leader_tick(node->leader, w->now_us / 1000, &failed, &err);
+	world_lease_faults(w, node->lease_store);
+	wait_ms = leader_tick(node->leader, w->now_us / 1000, &failed, &err);
+	node->leader_wait_us = w->now_us + 1000 * wait_ms;
+	world_count_lease_faults(w, node->lease_store);
 	if (failed)
 		world_trace(w, "node %d: leader: %s", node->number, err.text);
 	return true;
@@ -450,36 +510,83 @@ static bool step_leader(struct node *node)
 static bool step_publisher(struct node *node)
 {
 	struct world *w = node->w;
+	const struct snapshot_memory_faults *faults = snapshot_memory_faults(w->redis);
+	struct snapshot_memory_faults before = *faults;
+	int64_t wait_ms;
 
 	if (w->now_us < node->publisher_wait_us)
 		return false;
 	node->publisher_wait_us = INT64_MAX;
-	node->publisher_wait_us = w->now_us +
-				  1000 * publisher_step(node->publisher, w->now_us / 1000);
+	wait_ms = publisher_step(node->publisher, w->now_us / 1000);
+	node->publisher_wait_us = w->now_us + 1000 * wait_ms;
+	if (before.publishes > faults->publishes)
+		world_count(w, FAULT_REDIS_FAILS);
+	if (before.markers_refused > faults->markers_refused)
+		world_count(w, FAULT_REDIS_MARKER_REFUSED);
+	if (before.markers_unsettled > faults->markers_unsettled)
+		world_count(w, FAULT_REDIS_MARKER_UNSETTLED);
 	return true;
+}
+
+static void tell_verdict(struct sim_worker *worker, enum flush_step step)
+{
+	static const char *const verdicts[] = {
+		[FLUSH_COMMITTED] = "it is committed",
+		[FLUSH_DUPLICATES] = "an id of it was in the journal before: rolled back",
+		[FLUSH_FENCED] = "the epoch or the offset is another's: rolled back",
+		[FLUSH_HALTED] = "only a person can help",
+		[FLUSH_ABANDONED] = "the lease is over: given up",
+	};
+	const struct flush *flush = &worker->flush;
+	struct world *w = worker->node->w;
+
+	if (flush->verdict == FLUSH_DUPLICATES)
+		world_count(w, FAULT_UNDONE);
+	if (flush->verdict == FLUSH_FENCED && flush->request.epoch != w->offsets[worker->number].epoch)
+		world_count(w, FAULT_ZOMBIE);
+	if (flush->verdict == FLUSH_ABANDONED)
+		world_count(w, FAULT_EXPIRED);
+	if (flush->verdict == FLUSH_COMMITTED && step == FLUSH_SETTLE)
+		world_count(w, FAULT_SETTLED_DONE);
+	world_trace(w, "node %d: flush of partition %d, offsets %lld to %lld, epoch %lld: %s (%s)",
+		worker->node->number, worker->number, (long long)flush->request.begin_offset,
+		(long long)flush->request.end_offset, (long long)flush->request.epoch,
+		verdicts[flush->verdict], flush_step_text(step));
+}
+
+/* Between two flushes it keeps its session alive; a stalled one cannot. */
+static void idle_flusher(struct sim_worker *worker)
+{
+	struct world *w = worker->node->w;
+	int64_t silent_us = w->now_us - worker->flush_silent_us;
+
+	if (silent_us > (int64_t)WORLD_TTL_MS * 600) {
+		store_memory_cut(worker->flush_store);
+	} else if (!worker->submitted && w->now_us >= worker->flush_wait_us &&
+		   silent_us > (int64_t)WORLD_TTL_MS * 200) {
+		flush_keepalive(&worker->flush);
+		worker->flush_silent_us = w->now_us;
+	}
 }
 
 static bool step_flush(struct sim_worker *worker)
 {
 	struct world *w = worker->node->w;
 	enum flush_step step = worker->flush.step;
+	int64_t wait_ms;
 
 	if (!worker->submitted || w->now_us < worker->flush_wait_us) {
-		if (w->now_us - worker->flush_silent_us > (int64_t)WORLD_TTL_MS * 600)
-			store_memory_cut(worker->flush_store);
+		idle_flusher(worker);
 		return false;
 	}
 	worker->flush_silent_us = w->now_us;
-	worker->flush_wait_us = w->now_us + 1000 * flush_step(&worker->flush);
+	wait_ms = flush_step(&worker->flush);
+	worker->flush_wait_us = w->now_us + 1000 * wait_ms;
 	if (flush_ended(&worker->flush)) {
 		check_flush(w, &worker->flush);
 		worker->submitted = false;
 		worker->turn_wait_us = 0;
-		world_trace(w, "node %d: flush of partition %d, %lld to %lld: verdict %d after %s",
-			worker->node->number, worker->number,
-			(long long)worker->flush.request.begin_offset,
-			(long long)worker->flush.request.end_offset, worker->flush.verdict,
-			flush_step_text(step));
+		tell_verdict(worker, step);
 	}
 	return true;
 }
@@ -488,10 +595,12 @@ static bool step_turn(struct sim_worker *worker)
 {
 	struct node *node = worker->node;
 	struct world *w = node->w;
+	int64_t wait_ms;
 
 	if (w->now_us < worker->turn_wait_us)
 		return false;
-	worker->turn_wait_us = w->now_us + 1000 * partition_turn(worker->partition);
+	wait_ms = partition_turn(worker->partition);
+	worker->turn_wait_us = w->now_us + 1000 * wait_ms;
 	if (!partition_ended(worker->partition))
 		return true;
 	node->workers[worker->number] = NULL;

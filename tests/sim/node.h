@@ -15,6 +15,18 @@ bool node_believes(const struct node *node, int32_t partition);
 /* It has the partition, and this balance of it in memory. */
 bool node_remembers(const struct node *node, int32_t partition, struct balance_key key);
 
+/* Counts where it is in its work: it is about to be killed. */
+void node_count_kill(const struct node *node);
+
+/* A flush of one of its partitions is on its way. */
+bool node_flushes(const struct node *node);
+
+/* The epoch under which it works on the partition; 0: it does not. */
+int64_t node_epoch(const struct node *node, int32_t partition);
+
+/* Its wall clock is set. */
+void node_wall_jump(struct node *node);
+
 /* SIGTERM. */
 void node_stop(struct node *node);
 bool node_stopped(const struct node *node);

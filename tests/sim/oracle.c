@@ -35,6 +35,20 @@ const struct expected *oracle_newest(const struct oracle *oracle, int64_t accoun
 	return NULL;
 }
 
+const struct expected *oracle_version(const struct oracle *oracle, int64_t account, int currency,
+	int64_t version, int64_t below)
+{
+	for (int64_t i = 0; i < below; i++) {
+		const struct expected *expected = &oracle->expected[i];
+
+		if (expected->fate == FATE_SUCCESS && expected->version_after == version &&
+			expected->intent.account == account &&
+			expected->intent.currency == currency)
+			return expected;
+	}
+	return NULL;
+}
+
 /* A transaction that the account knows already. */
 static const struct expected *known(const struct oracle *oracle, const struct intent *intent)
 {

@@ -18,6 +18,7 @@ static void truncate_log(struct world *w)
 	if (w->truncations == TRUNCATIONS_MAX || next_offset >= log->end || w->offsets[p].halted)
 		return;
 	w->truncations++;
+	world_count(w, FAULT_LOG_TRUNCATED);
 	w->truncated[p] = true;
 	memory_log_truncate(log, random_between(&w->random, next_offset + 1, log->end));
 	world_trace(w, "partition %d: the log now begins at %" PRId64 ", next_offset is %" PRId64,
@@ -71,7 +72,7 @@ static void resume(struct world *w, int32_t p)
 	w->offsets[p].next_offset = at_offset;
 	w->offsets[p].halted = false;
 	w->db.commits++;
-	w->resumes++;
+	world_count(w, FAULT_RESUMED);
 }
 
 void person_act(struct world *w)

@@ -93,17 +93,15 @@ static int64_t clock_wall_ms(const struct clock *clock)
 
 static enum memory_fault store_fault(void *context, const char *what)
 {
-	struct world *w = ((struct replayer *)context)->w;
+	return world_store_fault(((struct replayer *)context)->w, "the replay", what);
+}
 
-	if (w->calm)
-		return MEMORY_FAULT_NONE;
-	if (random_chance(&w->random, w->rates.store_retry))
-		return MEMORY_FAULT_RETRY;
-	if (random_chance(&w->random, w->rates.store_lost_before))
-		return MEMORY_FAULT_LOST_BEFORE;
-	if (random_chance(&w->random, w->rates.store_lost_after))
-		return MEMORY_FAULT_LOST_AFTER;
-	return MEMORY_FAULT_NONE;
+static void lease_waits(void *context, bool lock)
+{
+	const struct replayer *replayer = context;
+
+	if (!lock)
+		world_lease_waits(replayer->w, replayer->lease_store);
 }
 
 /* The truth ----------------------------------------------------------------------------------- */
@@ -349,6 +347,7 @@ static void delete_rows(struct replayer *replayer)
 			continue;
 		memory_database_delete_row(&w->db, p, truth->row.offset);
 		truth->live = false;
+		world_count(w, FAULT_ROW_DELETED);
 		replayer->totals.deleted++;
 		world_trace(w, "partition %d: the row at %" PRId64 " is deleted by hand", p,
 			truth->row.offset);
@@ -366,6 +365,7 @@ static void delete_letter(struct replayer *replayer)
 	memory_database_delete_letter(&w->db, p,
 		table->dead_letters[random_below(&w->random, (int64_t)table->dead_letter_count)]
 			.offset);
+	world_count(w, FAULT_ROW_DELETED);
 	replayer->totals.deleted++;
 }
 
@@ -380,7 +380,7 @@ static void give_up(struct replayer *replayer)
 	if (row->locked_by || row->next_offset >= w->logs[p].end || p >= w->leases.row_count ||
 		w->leases.rows[p].expires_us > w->leases.now_us(w->leases.context))
 		return;
-	row->epoch++;
+	w->leases.rows[p].epoch = ++row->epoch;
 	at = random_between(&w->random, row->next_offset + 1, w->logs[p].end);
 	world_trace(w, "partition %d: offsets %" PRId64 " to %" PRId64 " are given up", p,
 		row->next_offset, at);
@@ -479,6 +479,7 @@ static void begin_run(struct replayer *replayer)
 		choose_range(replayer);
 	}
 	replayer->totals.runs++;
+	world_count(w, FAULT_REPLAYED);
 	if (!replayer->apply)
 		return;
 	snprintf(who, sizeof who, "replay-%" PRIu64, w->steps);
@@ -526,28 +527,29 @@ static void tick(struct replayer *replayer)
 {
 	struct world *w = replayer->w;
 	struct error err;
+	int64_t wait_ms;
 	bool failed;
 
 	if (w->now_us < replayer->tick_us)
 		return;
-	replayer->lease_store->lose_answer = !w->calm &&
-					     random_chance(&w->random, w->rates.lease_answer_lost);
-	replayer->lease_store->fail_before = !w->calm &&
-					     random_chance(&w->random, w->rates.lease_fails);
-	replayer->tick_us = w->now_us + 1000 * lease_borrow_tick(replayer->borrow, w->now_us / 1000,
-						       &failed, &err);
+	world_lease_faults(w, replayer->lease_store);
+	wait_ms = lease_borrow_tick(replayer->borrow, w->now_us / 1000, &failed, &err);
+	replayer->tick_us = w->now_us + 1000 * wait_ms;
+	world_count_lease_faults(w, replayer->lease_store);
 }
 
 static void step_replay(struct replayer *replayer)
 {
 	struct world *w = replayer->w;
 	uint64_t commits = w->db.commits;
+	int64_t wait_ms;
 
 	if (w->now_us < replayer->wait_us)
 		return;
 	if (!w->calm && random_chance(&w->random, 20))
 		replay_interrupt(&replayer->replay);
-	replayer->wait_us = w->now_us + 1000 * replay_step(&replayer->replay);
+	wait_ms = replay_step(&replayer->replay);
+	replayer->wait_us = w->now_us + 1000 * wait_ms;
 	if (!replayer->apply && w->db.commits != commits)
 		world_fail(w, "a dry replay has committed something");
 }
@@ -697,7 +699,13 @@ static bool sleeps(struct replayer *replayer)
 
 static void give_back(struct replayer *replayer)
 {
-	if (!replayer->borrow || lease_borrow_return(replayer->borrow, NULL) == 0)
+	int rc = 0;
+
+	world_lease_faults(replayer->w, replayer->lease_store);
+	if (replayer->borrow)
+		rc = lease_borrow_return(replayer->borrow, NULL);
+	world_count_lease_faults(replayer->w, replayer->lease_store);
+	if (rc == 0)
 		drop(replayer);
 }
 
@@ -734,6 +742,7 @@ void replayer_step(struct replayer *replayer)
 	} else if (!sleeps(replayer)) {
 		if (!w->calm && random_chance(&w->random, w->rates.crash)) {
 			replayer->totals.killed++;
+			world_count(w, FAULT_REPLAY_KILLED);
 			world_trace(w, "the replay is killed");
 			drop(replayer);
 		} else {
@@ -767,6 +776,8 @@ struct replayer *replayer_create(struct world *w)
 	replayer->w = w;
 	replayer->clock = (struct clock){clock_ms, clock_us, clock_wall_ms};
 	replayer->lease_store = lease_store_memory_create(&w->leases);
+	replayer->lease_store->on_wait = lease_waits;
+	replayer->lease_store->wait_context = replayer;
 	replayer->delete_chance = random_below(r, 60);
 	replayer->skip_chance = random_chance(r, 5000) ? 0 : random_below(r, 400);
 	replayer->run_chance = random_below(r, 200);

@@ -11,11 +11,13 @@ const char *const workload_currencies[WORKLOAD_CURRENCIES] = {"USDT", "BTC"};
 
 static const char *const types[] = {"DEPOSIT", "WITHDRAW", "FREEZE", "UNFREEZE", "SETTLE"};
 
-void workload_init(struct workload *w, uint64_t seed, int32_t partitions)
+void workload_init(
+	struct workload *w, uint64_t seed, int32_t partitions, struct faults *faults)
 {
 	struct random *r = &w->random;
 
 	random_init(r, seed);
+	w->faults = faults;
 	w->partitions = partitions;
 	w->accounts = random_between(r, 1, 12);
 	w->ids = 0;
@@ -82,6 +84,15 @@ static void append(struct memory_log *log, struct oracle *oracle, const struct i
 	oracle_append(oracle, intent);
 }
 
+/* What the newest message turned out to be. */
+static void count_event(struct workload *w, const struct oracle *oracle)
+{
+	const struct expected *e = &oracle->expected[oracle->count - 1];
+
+	w->faults->kinds[FAULT_SENT_DUPLICATE] += e->fate == FATE_DUPLICATE;
+	w->faults->kinds[FAULT_SENT_CONFLICT] += e->fate == FATE_DEAD;
+}
+
 static void send_event(struct workload *w, struct memory_log *logs, struct oracle *oracles,
 	struct intent *intent, int64_t now_ms)
 {
@@ -93,6 +104,7 @@ static void send_event(struct workload *w, struct memory_log *logs, struct oracl
 	snprintf(key, sizeof key, "%" PRId64, intent->account);
 	partition = partition_of(w, key);
 	append(&logs[partition], &oracles[partition], intent, key, value, length, now_ms);
+	count_event(w, &oracles[partition]);
 }
 
 /* In some partition, with some key, what is no event at all. */
@@ -109,6 +121,7 @@ static void send_malformed(
 	const char *value = random_chance(r, 1000) ? NULL : bad[random_below(r, 7)];
 	struct intent intent = {.meaning = MEANS_MALFORMED};
 
+	w->faults->kinds[FAULT_SENT_MALFORMED]++;
 	append(&logs[partition], &oracles[partition], &intent, random_chance(r, 5000) ? "1" : NULL,
 		value, value ? strlen(value) : 0, now_ms);
 }
@@ -130,6 +143,7 @@ static void send_misplaced(
 	if (!keyless && strtoll(key, NULL, 10) == intent.account)
 		intent.meaning = partition_of(w, key) == partition ? MEANS_EVENT
 								   : MEANS_WRONG_PARTITION;
+	w->faults->kinds[FAULT_SENT_MISPLACED] += intent.meaning != MEANS_EVENT;
 	append(&logs[partition], &oracles[partition], &intent, keyless ? NULL : key, value, length,
 		now_ms);
 }
@@ -139,6 +153,7 @@ static void send_hidden(struct workload *w, struct memory_log *logs, struct orac
 	int32_t partition = (int32_t)random_below(&w->random, w->partitions);
 	struct intent nothing = {.meaning = MEANS_NOTHING};
 
+	w->faults->kinds[FAULT_SENT_HIDDEN]++;
 	memory_log_append_hidden(&logs[partition]);
 	oracle_append(&oracles[partition], &nothing);
 }

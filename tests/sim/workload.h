@@ -2,6 +2,7 @@
 #ifndef TESTS_SIM_WORKLOAD_H
 #define TESTS_SIM_WORKLOAD_H
 
+#include "faults.h"
 #include "oracle.h"
 #include "random.h"
 #include "topic_memory.h"
@@ -12,6 +13,7 @@ extern const char *const workload_currencies[WORKLOAD_CURRENCIES];
 
 struct workload {
 	struct random random;
+	struct faults *faults; /* what was sent, counted */
 	int32_t partitions;
 	int64_t accounts;
 	int64_t ids;              /* handed out so far */
@@ -23,7 +25,8 @@ struct workload {
 };
 
 /* The seed chooses the rates. */
-void workload_init(struct workload *w, uint64_t seed, int32_t partitions);
+void workload_init(
+	struct workload *w, uint64_t seed, int32_t partitions, struct faults *faults);
 
 /* Appends one message to one of the logs, and tells that log's oracle what it means. */
 void workload_send(

@@ -7,6 +7,7 @@
 
 #include "borrower.h"
 #include "checkers.h"
+#include "failover.h"
 #include "node.h"
 #include "person.h"
 #include "replayer.h"
@@ -43,11 +44,23 @@ _Noreturn void world_fail(struct world *w, const char *format, ...)
 	abort();
 }
 
+void world_count(struct world *w, enum fault fault)
+{
+	w->faults.kinds[fault]++;
+}
+
 /* Birth and death ------------------------------------------------------------------------------ */
 
 static int64_t server_clock(void *context)
 {
-	return INT64_C(1767225600000000) + ((struct world *)context)->now_us;
+	const struct world *w = context;
+
+	return INT64_C(1767225600000000) + w->now_us + w->server_skew_us;
+}
+
+void world_doubt_leases(struct world *w)
+{
+	w->leases_doubtful_until_us = w->now_us + INT64_C(1000) * WORLD_TTL_MS * 2 / 3;
 }
 
 /* Some worlds are calm, some are not: each kind of fault has its own weather. */
@@ -68,6 +81,9 @@ static void rates_init(struct world *w)
 		.lease_answer_lost = weather(r, 800),
 		.redis_fails = weather(r, 800),
 		.redis_loses = weather(r, 20),
+		.slow = weather(r, 40),
+		.server_jump = weather(r, 4),
+		.wall_jump = weather(r, 20),
 		.kafka_away = weather(r, 30),
 		.crash = weather(r, 30),
 		.pause = weather(r, 20),
@@ -77,6 +93,12 @@ static void rates_init(struct world *w)
 		.truncate = weather(r, 40),
 		.borrow = weather(r, 20),
 	};
+	/* Where people change what the log alone does not bring again, nothing goes back. */
+	if (w->seed % 3 == 0 || random_chance(r, 3000))
+		return;
+	w->rates.standby = random_between(r, 1, 100);
+	w->rates.fail_over = random_between(r, 5, 300);
+	w->rates.truncate = 0;
 }
 
 void world_init(struct world *w, uint64_t seed, FILE *trace)
@@ -91,8 +113,8 @@ void world_init(struct world *w, uint64_t seed, FILE *trace)
 	w->one_id = random_chance(&w->random, 1000);
 	/* After an acquire without an answer one would release the other's: safe, but not alone. */
 	if (w->one_id)
-		w->rates.lease_fails = w->rates.lease_answer_lost = 0;
-	workload_init(&w->workload, random_next(&w->random), w->partitions);
+		w->rates.lease_fails = w->rates.lease_answer_lost = w->rates.standby = 0;
+	workload_init(&w->workload, random_next(&w->random), w->partitions, &w->faults);
 	for (int32_t i = 0; i < w->partitions; i++) {
 		memory_log_init(&w->logs[i], w->partitions);
 		oracle_init(&w->oracles[i]);
@@ -114,13 +136,75 @@ void world_finish(struct world *w)
 		node_destroy(w->nodes[i]);
 	borrower_destroy(w->borrower);
 	replayer_destroy(w->replayer);
+	failover_finish(w);
 	snapshot_memory_destroy(w->redis);
 	lease_store_memory_db_finish(&w->leases);
 	memory_database_finish(&w->db);
 	for (int32_t i = 0; i < w->partitions; i++) {
 		memory_log_finish(&w->logs[i]);
 		oracle_finish(&w->oracles[i]);
+		free(w->epochs[i].epochs);
 	}
+}
+
+/* What becomes of calls ------------------------------------------------------------------------ */
+
+static bool is_slow(struct world *w)
+{
+	if (w->calm || !random_chance(&w->random, w->rates.slow))
+		return false;
+	w->now_us += random_below(&w->random, INT64_C(1500) * WORLD_TTL_MS);
+	return true;
+}
+
+static void tell_call(struct world *w, const char *who, const char *call, enum call_fault fault)
+{
+	faults_call(&w->faults, call, fault);
+	world_trace(w, "%s: %s %s", who, call, faults_call_text(fault));
+}
+
+enum memory_fault world_store_fault(struct world *w, const char *who, const char *call)
+{
+	static const enum memory_fault faults[] = {
+		[CALL_FAILS] = MEMORY_FAULT_RETRY,
+		[CALL_LOST_BEFORE] = MEMORY_FAULT_LOST_BEFORE,
+		[CALL_LOST_AFTER] = MEMORY_FAULT_LOST_AFTER,
+	};
+	const int64_t chances[] = {
+		w->rates.store_retry, w->rates.store_lost_before, w->rates.store_lost_after};
+
+	if (is_slow(w))
+		tell_call(w, who, call, CALL_SLOW);
+	for (int fault = CALL_FAILS; fault <= CALL_LOST_AFTER && !w->calm; fault++) {
+		if (!random_chance(&w->random, chances[fault]))
+			continue;
+		tell_call(w, who, call, strcmp(call, "connect") == 0 ? CALL_FAILS : fault);
+		return faults[fault];
+	}
+	return MEMORY_FAULT_NONE;
+}
+
+void world_lease_faults(struct world *w, struct lease_store_memory *store)
+{
+	store->call = NULL;
+	store->fail_before = !w->calm && random_chance(&w->random, w->rates.lease_fails);
+	store->lose_answer = !w->calm && random_chance(&w->random, w->rates.lease_answer_lost);
+}
+
+void world_lease_waits(struct world *w, const struct lease_store_memory *store)
+{
+	if (!is_slow(w))
+		return;
+	faults_lease(&w->faults, store->call, CALL_SLOW);
+	world_trace(w, "a %s of leases %s", store->call, faults_call_text(CALL_SLOW));
+}
+
+void world_count_lease_faults(struct world *w, const struct lease_store_memory *store)
+{
+	if (store->call && store->failed_before)
+		faults_lease(&w->faults, store->call, CALL_FAILS);
+	if (store->call && store->lost_answer)
+		faults_lease(&w->faults, store->call, CALL_LOST_AFTER);
 }
 
 /* What happens --------------------------------------------------------------------------------- */
@@ -145,25 +229,64 @@ static void disturb_node(struct world *w, int number)
 	struct random *r = &w->random;
 
 	if (random_chance(r, w->rates.crash)) {
-		w->crashes++;
+		world_count(w, FAULT_KILLED);
+		node_count_kill(w->nodes[number]);
 		restart(w, number, "killed");
 	} else if (random_chance(r, w->rates.pause)) {
 		int64_t seconds = random_between(r, 1, 40);
 
-		w->pauses++;
+		world_count(w, FAULT_PAUSED);
 		world_trace(w, "node %d: stopped for %" PRId64 " s", number, seconds);
 		node_pause(w->nodes[number], w->now_us + seconds * 1000000);
 	} else if (random_chance(r, w->rates.stall)) {
-		w->stalls++;
 		node_stall(w->nodes[number]);
 	} else if (random_chance(r, w->rates.stop)) {
-		w->stops++;
+		world_count(w, FAULT_STOPPED);
 		world_trace(w, "node %d: told to stop", number);
 		node_stop(w->nodes[number]);
+	} else if (random_chance(r, w->rates.wall_jump)) {
+		node_wall_jump(w->nodes[number]);
 	}
 }
 
-static void disturb_servers(struct world *w)
+/* Its newest writes are lost, markers among them. */
+static void redis_fails_over(struct world *w)
+{
+	struct random *r = &w->random;
+	char before[WORLD_PARTITIONS_MAX][SNAPSHOT_MARKER_MAX];
+	size_t lost;
+
+	for (int32_t p = 0; p < w->partitions; p++)
+		snprintf(before[p], sizeof before[p], "%s", snapshot_memory_marker(w->redis, p));
+	lost = snapshot_memory_fail_over(w->redis, (size_t)random_below(r, 60));
+	if (random_chance(r, 8000))
+		snapshot_memory_cut(w->redis);
+	world_trace(w, "Redis fails over to a copy that is %zu writes behind", lost);
+	world_count(w, FAULT_REDIS_FAILED_OVER);
+	for (int32_t p = 0; p < w->partitions; p++)
+		if (strcmp(before[p], snapshot_memory_marker(w->redis, p)) != 0)
+			world_count(w, FAULT_REDIS_MARKER_WENT_BACK);
+}
+
+static void redis_loses(struct world *w)
+{
+	switch (random_below(&w->random, 4)) {
+	case 0:
+		world_trace(w, "Redis is emptied");
+		world_count(w, FAULT_REDIS_EMPTIED);
+		snapshot_memory_flushall(w->redis);
+		break;
+	case 1:
+		world_trace(w, "Redis is restarted, empty");
+		world_count(w, FAULT_REDIS_RESTARTED);
+		snapshot_memory_restart(w->redis);
+		break;
+	default:
+		redis_fails_over(w);
+	}
+}
+
+static void disturb_redis(struct world *w)
 {
 	struct random *r = &w->random;
 	struct snapshot_memory_faults *faults = snapshot_memory_faults(w->redis);
@@ -173,19 +296,42 @@ static void disturb_servers(struct world *w)
 		faults->publish_written = (size_t)random_below(r, 5);
 		faults->markers_refused = random_chance(r, 2000);
 		faults->markers_unsettled = random_chance(r, 2000);
-		w->faults++;
 	}
-	if (random_chance(r, w->rates.redis_loses)) {
-		world_trace(w, "Redis loses data");
-		if (random_chance(r, 5000))
-			snapshot_memory_flushall(w->redis);
-		else
-			snapshot_memory_restart(w->redis);
-		w->faults++;
-	}
-	if (random_chance(r, w->kafka.away ? 500 : w->rates.kafka_away))
+	if (random_chance(r, w->rates.redis_loses))
+		redis_loses(w);
+}
+
+static void disturb_kafka(struct world *w)
+{
+	struct random *r = &w->random;
+
+	if (random_chance(r, w->kafka.away ? 500 : w->rates.kafka_away)) {
 		w->kafka.away = !w->kafka.away;
+		if (w->kafka.away)
+			world_count(w, FAULT_KAFKA_AWAY);
+		world_trace(w, "Kafka %s", w->kafka.away ? "goes away" : "is back");
+	}
 	w->kafka.at_most = random_chance(r, 5000) ? 0 : (size_t)random_between(r, 2, 5);
+}
+
+/* Set by hand, or by a time server after a long time without one. */
+static void server_clock_jumps(struct world *w)
+{
+	int64_t by_us = random_between(&w->random, -20000000, 20000000);
+
+	w->server_skew_us += by_us;
+	world_count(w, by_us < 0 ? FAULT_SERVER_CLOCK_BACK : FAULT_SERVER_CLOCK_FORWARD);
+	world_trace(w, "the database's clock jumps by %.3f s", (double)by_us / 1e6);
+	world_doubt_leases(w);
+}
+
+static void disturb_servers(struct world *w)
+{
+	disturb_redis(w);
+	disturb_kafka(w);
+	failover_step(w);
+	if (random_chance(&w->random, w->rates.server_jump))
+		server_clock_jumps(w);
 }
 
 static void calm_down(struct world *w)

@@ -12,6 +12,7 @@
 
 #include <stdio.h>
 
+#include "faults.h"
 #include "lease_store_memory.h"
 #include "oracle.h"
 #include "random.h"
@@ -29,6 +30,7 @@
 struct borrower;
 struct replayer;
 struct node;
+struct standby;
 
 /* Chances are of ten thousand, at each call or step. */
 struct world_rates {
@@ -39,6 +41,11 @@ struct world_rates {
 	int64_t lease_answer_lost;
 	int64_t redis_fails;
 	int64_t redis_loses;
+	int64_t slow;
+	int64_t standby;     /* a copy of the database stops following; 0: there is none */
+	int64_t fail_over;   /* such a copy takes over */
+	int64_t server_jump; /* a clock */
+	int64_t wall_jump;
 	int64_t kafka_away;
 	int64_t crash;
 	int64_t pause;
@@ -69,6 +76,7 @@ struct world {
 	bool calm;   /* no more faults and no more messages: everything must come to rest */
 
 	int64_t now_us;
+	int64_t server_skew_us; /* of the database's clock */
 	int32_t partitions;
 	int64_t messages_max;
 	bool tight; /* balances get no more memory than they must have, and are evicted */
@@ -82,6 +90,7 @@ struct world {
 	struct partition_offset_row offsets[WORLD_PARTITIONS_MAX];
 	struct memory_database db;
 	struct lease_db leases;
+	struct standby *standby; /* a copy of the database that no longer follows, or NULL */
 	struct snapshot_memory *redis;
 	struct vandal vandal;
 
@@ -98,13 +107,19 @@ struct world {
 	int64_t checked_dead[WORLD_PARTITIONS_MAX];
 	int64_t checked_offset[WORLD_PARTITIONS_MAX]; /* next_offset when last looked */
 	int64_t checked_epoch[WORLD_PARTITIONS_MAX];
-	int64_t acquired_epoch[WORLD_PARTITIONS_MAX];
+	int64_t furthest[WORLD_PARTITIONS_MAX]; /* next_offset, fail-overs or not */
+	struct epochs {
+		int64_t *epochs; /* that were ever handed out */
+		size_t count, capacity;
+	} epochs[WORLD_PARTITIONS_MAX];
+	int last_owner[WORLD_PARTITIONS_MAX]; /* a node's number + 1; 0: none yet */
+	/* Until then an instance may believe in a lease that the server knows nothing of. */
+	int64_t leases_doubtful_until_us;
 
 	FILE *trace; /* NULL: silent */
 	bool failed; /* told by world_fail */
 	uint64_t steps;
-	uint64_t crashes, pauses, stalls, stops, faults; /* what was done to it */
-	uint64_t resumes, borrowed;
+	struct faults faults; /* what was done to it */
 };
 
 void world_init(struct world *w, uint64_t seed, FILE *trace);
@@ -115,6 +130,19 @@ void world_step(struct world *w);
 
 /* Nothing is left to do: the log is consumed, Redis is equal to the database. */
 bool world_at_rest(struct world *w);
+
+void world_count(struct world *w, enum fault fault);
+
+/* What becomes of a call of the database that `who` makes now; time may pass. */
+enum memory_fault world_store_fault(struct world *w, const char *who, const char *call);
+
+/* The same for the leases' store: before a call (a tick), while it is executed, and after it. */
+void world_lease_faults(struct world *w, struct lease_store_memory *store);
+void world_lease_waits(struct world *w, const struct lease_store_memory *store);
+void world_count_lease_faults(struct world *w, const struct lease_store_memory *store);
+
+/* The leases went back, or the server's clock jumped: what instances believe in may be over. */
+void world_doubt_leases(struct world *w);
 
 void world_trace(struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
