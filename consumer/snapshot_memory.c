@@ -167,7 +167,7 @@ struct snapshot_memory *snapshot_memory_create(uint64_t seed)
 
 void snapshot_memory_destroy(struct snapshot_memory *server)
 {
-	for (size_t i = 0; i < SNAPSHOT_MEMORY_HISTORY; i++)
+	for (size_t i = 0; i < SNAPSHOT_MEMORY_HISTORY && i < server->history_end; i++)
 		free(server->history[i].marker_before);
 	free(server->history);
 	contents_finish(&server->contents);

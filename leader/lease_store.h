@@ -24,6 +24,13 @@
  */
 #define LEASE_REQUEST_MS 10000
 
+/*
+ * By how much, at most, a new epoch is above the old one where the server's clock is behind that: a
+ * part of it by chance, so that a server which has taken over from one that was further on does not
+ * come by the same epoch again.
+ */
+#define LEASE_EPOCH_STEP_MAX 1000000
+
 /* A partition's lease and offset. */
 struct lease_row {
 	int32_t partition;
@@ -91,8 +98,8 @@ struct lease_store_ops {
 	/*
 	 * Takes a partition whose lease has expired by the server's clock, that is not halted, and
 	 * that nobody else requests.  Who requests it may take a halted one as well.  The new epoch
-	 * is the greater of the old one + 1 and the server's clock in microseconds, written to
-	 * leader_locks and partition_offsets in one transaction.  *ret_epoch is 0 if somebody else
+	 * is the greater of the server's clock in microseconds and the old one + 1 to
+	 * LEASE_EPOCH_STEP_MAX, written to leader_locks and partition_offsets in one transaction.  *ret_epoch is 0 if somebody else
 	 * holds it.  -EAGAIN when a row is locked (a stopped owner inside its transaction).
 	 */
 	int (*acquire)(struct lease_store *s, const char *consumer_id, int32_t partition,

@@ -266,13 +266,24 @@ static bool can_be_taken(const struct lease_db *db, const char *consumer_id, int
 	return ours || (!request_counts(db, row) && !db->offsets[partition].halted);
 }
 
+/* splitmix64 */
+static int64_t epoch_step(struct lease_db *db)
+{
+	uint64_t z = db->random += UINT64_C(0x9e3779b97f4a7c15);
+
+	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	return 1 + (int64_t)((z ^ z >> 31) % LEASE_EPOCH_STEP_MAX);
+}
+
 static int64_t take(struct lease_db *db, const char *consumer_id, int32_t partition, int64_t ttl_ms)
 {
 	struct lease_db_row *row = &db->rows[partition];
 	int64_t now_us = db->now_us(db->context);
 
 	copy_id(row->consumer_id, consumer_id);
-	row->epoch = row->epoch + 1 > now_us ? row->epoch + 1 : now_us;
+	row->epoch += epoch_step(db);
+	if (row->epoch < now_us)
+		row->epoch = now_us;
 	row->acquired_us = now_us;
 	row->expires_us = now_us + ttl_ms * 1000;
 	db->offsets[partition].epoch = row->epoch;

@@ -39,7 +39,8 @@ struct lease_db {
 	size_t member_count;
 	int64_t (*now_us)(void *context); /* the server's clock */
 	void *context;
-	uint64_t cuts; /* so often all connections were broken */
+	uint64_t cuts;   /* so often all connections were broken */
+	uint64_t random; /* for epochs */
 };
 
 void lease_store_memory_db_init(struct lease_db *db, struct partition_offset_row *offsets,

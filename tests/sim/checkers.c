@@ -9,6 +9,7 @@
 #include "node.h"
 #include "person.h"
 #include "replayer.h"
+#include "rows.h"
 #include "store.h"
 
 /* A cent is 10^16 of the ledger's units. */
@@ -72,13 +73,6 @@ static void check_row(struct world *w, int32_t partition, const struct memory_jo
 			(long long)e->prev_offset);
 }
 
-static bool same_bytes(const char *a, size_t a_length, const char *b, size_t b_length)
-{
-	if (!a || !b)
-		return a == b;
-	return a_length == b_length && memcmp(a, b, a_length) == 0;
-}
-
 static void check_dead_letter(
 	struct world *w, int32_t partition, const struct memory_dead_letter *row)
 {
@@ -89,8 +83,8 @@ static void check_dead_letter(
 		world_fail(w, "partition %d offset %lld: dead letter %s, expected %s", partition,
 			(long long)row->offset, dead_reason_text(row->reason),
 			e->reason ? e->reason : "none");
-	if (!same_bytes(row->value, row->value_length, sent->value, sent->value_length) ||
-		!same_bytes(row->key, row->key_length, sent->key, sent->key_length))
+	if (!rows_same_bytes(row->value, row->value_length, sent->value, sent->value_length) ||
+		!rows_same_bytes(row->key, row->key_length, sent->key, sent->key_length))
 		world_fail(w, "partition %d offset %lld: the dead letter has other bytes",
 			partition, (long long)row->offset);
 }

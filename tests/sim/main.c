@@ -19,6 +19,7 @@
 #include "failover.h"
 #include "log.h"
 #include "replayer.h"
+#include "twin.h"
 #include "vandal.h"
 #include "world.h"
 #ifdef PLANTED
@@ -28,7 +29,7 @@
 #define STEPS_MAX 3000000
 
 struct totals {
-	uint64_t worlds, steps, events, commits;
+	uint64_t worlds, compared, steps, events, commits;
 	struct faults faults;
 	struct replayer_totals replays;
 	double simulated_seconds;
@@ -63,6 +64,7 @@ static void run(uint64_t seed, FILE *trace, struct totals *totals)
 			world_fail(&w, "not at rest after %d steps", STEPS_MAX);
 	}
 	failover_visit(&w);
+	totals->compared += twin_check(&w);
 	if (vandal_visit(&w))
 		world_count(&w, FAULT_REDIS_SPOILT);
 	replayer_add(w.replayer, &totals->replays);
@@ -88,9 +90,10 @@ static double seconds_now(void)
 static void report(const struct totals *t, double seconds)
 {
 	faults_print(&t->faults);
-	printf("%" PRIu64 " worlds at rest: %" PRIu64 " events, %" PRIu64 " steps, %" PRIu64
-	       " commits\n",
-		t->worlds, t->events, t->steps, t->commits);
+	printf("%" PRIu64 " worlds at rest, %" PRIu64
+	       " of them compared with one without faults: %" PRIu64 " events, %" PRIu64
+	       " steps, %" PRIu64 " commits\n",
+		t->worlds, t->compared, t->events, t->steps, t->commits);
 	printf("%" PRIu64 " replays, %" PRIu64 " killed; %" PRIu64
 	       " rows and dead letters deleted by "
 	       "hand, %" PRIu64 " rows restored, %" PRIu64 " known by offset alone, %" PRIu64

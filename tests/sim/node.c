@@ -502,6 +502,8 @@ static bool step_leader(struct node *node)
 	wait_ms = leader_tick(node->leader, w->now_us / 1000, &failed, &err);
 	node->leader_wait_us = w->now_us + 1000 * wait_ms;
 	world_count_lease_faults(w, node->lease_store);
+	if (failed && strstr(err.text, "its row is locked"))
+		world_count(w, FAULT_LOCK_WAIT);
 	if (failed)
 		world_trace(w, "node %d: leader: %s", node->number, err.text);
 	return true;

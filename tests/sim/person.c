@@ -20,6 +20,7 @@ static void truncate_log(struct world *w)
 	w->truncations++;
 	world_count(w, FAULT_LOG_TRUNCATED);
 	w->truncated[p] = true;
+	w->uneasy_until_us = w->now_us + INT64_C(2000) * WORLD_OUT_OF_RANGE_MS; /* until it halts */
 	memory_log_truncate(log, random_between(&w->random, next_offset + 1, log->end));
 	world_trace(w, "partition %d: the log now begins at %" PRId64 ", next_offset is %" PRId64,
 		p, log->begin, next_offset);

@@ -9,6 +9,7 @@
 #include "lease_borrow.h"
 #include "mem.h"
 #include "replay.h"
+#include "rows.h"
 
 #define CENT       ((i128)10000000000000000LL)
 #define BLOCK_MAX  8
@@ -106,26 +107,6 @@ static void lease_waits(void *context, bool lock)
 
 /* The truth ----------------------------------------------------------------------------------- */
 
-static bool same_id(const struct event *a, const struct event *b)
-{
-	return a->account_id == b->account_id &&
-	       a->transaction_id_length == b->transaction_id_length &&
-	       memcmp(a->transaction_id, b->transaction_id, a->transaction_id_length) == 0;
-}
-
-static bool same_content(const struct event *a, const struct event *b)
-{
-	return a->currency == b->currency && a->type == b->type && a->amount == b->amount;
-}
-
-static bool same_row(const struct memory_journal_row *a, const struct memory_journal_row *b)
-{
-	return a->offset == b->offset && same_id(&a->event, &b->event) &&
-	       same_content(&a->event, &b->event) && a->event.time_ms == b->event.time_ms &&
-	       a->refusal == b->refusal && a->available_after == b->available_after &&
-	       a->frozen_after == b->frozen_after && a->prev_offset == b->prev_offset;
-}
-
 static struct truth *truth_at(struct past *past, int64_t offset)
 {
 	for (size_t i = 0; i < past->count; i++)
@@ -140,7 +121,7 @@ static struct truth *truth_of(struct past *past, const struct event *event)
 	struct truth *found = NULL;
 
 	for (size_t i = 0; i < past->count; i++)
-		if (same_id(&past->rows[i].row.event, event) && (!found || past->rows[i].live))
+		if (rows_same_id(&past->rows[i].row.event, event) && (!found || past->rows[i].live))
 			found = &past->rows[i];
 	return found;
 }
@@ -253,7 +234,7 @@ static void check_row(struct replayer *replayer, int32_t p, const struct memory_
 	 * left that tells of it, and the row behind it follows the one before it. */
 	if (!truth->live && is_damaged(replayer, row->event.account_id))
 		truth->row.prev_offset = row->prev_offset;
-	if (!same_row(&truth->row, row))
+	if (!rows_same(&truth->row, row))
 		world_fail(replayer->w,
 			"partition %d offset %" PRId64
 			": not the row that it was: prev_offset %" PRId64 " (was %" PRId64

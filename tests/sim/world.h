@@ -72,6 +72,7 @@ struct world {
 	uint64_t seed;
 	struct random random;
 	struct world_rates rates;
+	bool again;  /* the log and its oracle are another world's, who frees them */
 	bool one_id; /* all instances were given the same consumer_id */
 	bool calm;   /* no more faults and no more messages: everything must come to rest */
 
@@ -79,6 +80,7 @@ struct world {
 	int64_t server_skew_us; /* of the database's clock */
 	int32_t partitions;
 	int64_t messages_max;
+	int64_t uneasy_until_us; /* there are faults at least until then */
 	bool tight; /* balances get no more memory than they must have, and are evicted */
 
 	struct memory_log logs[WORLD_PARTITIONS_MAX];
@@ -123,6 +125,10 @@ struct world {
 };
 
 void world_init(struct world *w, uint64_t seed, FILE *trace);
+
+/* A world that reads the log of another, at rest, from its beginning: calm, with one node. */
+void world_init_again(struct world *w, const struct world *other);
+
 void world_finish(struct world *w);
 
 /* One step of somebody, and some time passes. */
