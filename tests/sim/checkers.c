@@ -137,6 +137,48 @@ static void check_balance(struct world *w, const struct store_balance *row)
 			(long long)row->key.account_id, (long long)offset);
 }
 
+/* What a row has done to the money that there is. */
+static i128 made_by(const struct memory_journal_row *row)
+{
+	if (row->refusal != REFUSAL_NONE)
+		return 0;
+	switch (row->event.type) {
+	case EVENT_DEPOSIT:
+		return row->event.amount;
+	case EVENT_WITHDRAW:
+	case EVENT_SETTLE:
+		return -row->event.amount;
+	default:
+		return 0;
+	}
+}
+
+/* Per currency: deposits - withdrawals - settlements = available + frozen, none of it negative. */
+static void check_money(struct world *w)
+{
+	i128 sums[WORKLOAD_CURRENCIES] = {0};
+
+	for (int32_t p = 0; p < w->partitions; p++) {
+		const struct memory_partition *table = &w->db.tables[p];
+
+		for (size_t i = 0; i < table->journal_count; i++)
+			sums[currency_index(table->journal[i].event.currency)] +=
+				made_by(&table->journal[i]);
+	}
+	for (size_t i = 0; i < w->db.balance_count; i++) {
+		const struct store_balance *row = &w->db.balances[i];
+
+		if (row->balance.available < 0 || row->balance.frozen < 0)
+			world_fail(w, "account %lld: a negative balance",
+				(long long)row->key.account_id);
+		sums[currency_index(row->key.currency)] -=
+			row->balance.available + row->balance.frozen;
+	}
+	for (int i = 0; i < WORKLOAD_CURRENCIES; i++)
+		if (sums[i] != 0)
+			world_fail(w, "%s: money was made or lost", workload_currencies[i]);
+}
+
 static void check_offset(struct world *w, int32_t partition)
 {
 	const struct partition_offset_row *row = &w->offsets[partition];
@@ -201,7 +243,7 @@ static bool believes(const struct world *w, const struct node *node, int32_t p)
 		return false;
 	/* It may not know yet that its lease was lost; but it cannot commit any more. */
 	return w->now_us >= w->leases_doubtful_until_us ||
-	       node_epoch(node, p) == w->offsets[p].epoch;
+	       (node_epoch(node, p) && node_epoch(node, p) == w->offsets[p].epoch);
 }
 
 /* At any time one node at most believes that a partition is its own. */
@@ -265,6 +307,8 @@ void check_step(struct world *w)
 		replayer_check(w->replayer);
 	for (size_t i = 0; i < w->db.balance_count && !w->replayer; i++)
 		check_balance(w, &w->db.balances[i]);
+	if (!w->replayer)
+		check_money(w);
 	snapshot_memory_each(w->redis, check_image, w);
 }
 

@@ -2,9 +2,11 @@
  * The simulator: runs the consumer's core in simulated worlds, one for each seed.
  *
  *     simulator --seeds N [--from SEED]     N worlds, one after the other
+ *     simulator --minutes N [--from SEED]   as many as fit into N minutes of a processor
  *     simulator --seed SEED [--trace]       one, and what happens in it
  *
- * It aborts at the first world that breaks a promise, and says how to see it again.
+ * It aborts at the first world that breaks a promise, and says how to see it again.  With
+ * --every-fault it fails, too, if some kind of fault has not happened in any world (faults.h).
  *
  * Built with planted bugs (planted.py), one of them is switched on by --plant; --list tells them.
  */
@@ -101,8 +103,8 @@ static void report(const struct totals *t, double seconds)
 	       " named as undecided\n",
 		t->replays.runs, t->replays.killed, t->replays.deleted, t->replays.restored,
 		t->replays.alone, t->replays.alone_wider, t->replays.decided, t->replays.undecided);
-	printf("%.0f simulated seconds in %.1f s: %.0f worlds, %.0f events and %.0f simulated "
-	       "seconds a minute\n",
+	printf("%.0f simulated seconds in %.1f s of a core; in a minute of a core %.0f worlds, "
+	       "%.0f events, %.0f simulated seconds\n",
 		t->simulated_seconds, seconds, (double)t->worlds * 60 / seconds,
 		(double)t->events * 60 / seconds, t->simulated_seconds * 60 / seconds);
 }
@@ -110,7 +112,8 @@ static void report(const struct totals *t, double seconds)
 static _Noreturn void usage(int status)
 {
 	fprintf(status ? stderr : stdout,
-		"usage: simulator --seeds N [--from SEED] | --seed SEED [--trace]\n");
+		"usage: simulator --seeds N [--from SEED] | --minutes N [--from SEED] |\n"
+		"                 --seed SEED [--trace]; and --every-fault\n");
 	exit(status);
 }
 
@@ -143,39 +146,67 @@ static bool planted_option(const char *option, const char *value)
 }
 #endif
 
-int main(int argc, char **argv)
-{
-	struct totals totals = {0};
-	struct log log;
-	uint64_t from = 1, count = 0;
-	FILE *trace = NULL;
-	double start = seconds_now();
+/* What is asked for. */
+struct order {
+	uint64_t from, count;
+	double seconds; /* 0: no limit */
+	FILE *trace;
+	bool every_fault;
+};
 
+/* Whether it was an option with a number. */
+static bool number_option(struct order *order, const char *option, uint64_t value)
+{
+	if (strcmp(option, "--seeds") == 0)
+		order->count = value;
+	else if (strcmp(option, "--from") == 0)
+		order->from = value;
+	else if (strcmp(option, "--seed") == 0)
+		order->from = value, order->count = 1;
+	else if (strcmp(option, "--minutes") == 0)
+		order->seconds = 60 * (double)value, order->count = UINT64_MAX / 2;
+	else
+		return false;
+	return true;
+}
+
+static void read_options(struct order *order, int argc, char **argv)
+{
 	for (int i = 1; i < argc; i++) {
 		const char *value = i + 1 < argc ? argv[i + 1] : "";
 
-		if (strcmp(argv[i], "--seeds") == 0)
-			count = strtoull(value, NULL, 10), i++;
-		else if (strcmp(argv[i], "--from") == 0)
-			from = strtoull(value, NULL, 10), i++;
-		else if (strcmp(argv[i], "--seed") == 0)
-			from = strtoull(value, NULL, 10), count = 1, i++;
+		if (number_option(order, argv[i], strtoull(value, NULL, 10)))
+			i++;
 		else if (strcmp(argv[i], "--trace") == 0)
-			trace = stdout;
+			order->trace = stdout;
+		else if (strcmp(argv[i], "--every-fault") == 0)
+			order->every_fault = true;
 		else if (planted_option(argv[i], value))
 			i++;
 		else
 			usage(strcmp(argv[i], "--help") == 0 ? 0 : 2);
 	}
-	if (count == 0)
+	if (order->count == 0)
 		usage(2);
+}
 
+int main(int argc, char **argv)
+{
+	struct order order = {.from = 1};
+	struct totals totals = {0};
+	struct log log;
+	double begin = seconds_now();
+
+	read_options(&order, argc, argv);
 	signal(SIGABRT, aborted);
 	log_init(&log, STDERR_FILENO, LOG_LEVEL_ERROR, LOG_FORMAT_LOGFMT, 0);
 	log_use(&log);
-	for (uint64_t seed = from; seed < from + count; seed++)
-		run(seed, trace, &totals);
-	report(&totals, seconds_now() - start);
+	for (uint64_t seed = order.from; seed < order.from + order.count; seed++) {
+		run(seed, order.trace, &totals);
+		if (order.seconds > 0 && seconds_now() - begin >= order.seconds)
+			break;
+	}
+	report(&totals, seconds_now() - begin);
 	log_finish(&log);
-	return 0;
+	return order.every_fault && !faults_complete(&totals.faults);
 }

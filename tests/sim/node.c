@@ -411,6 +411,16 @@ bool node_flushes(const struct node *node)
 	return false;
 }
 
+bool node_settles(const struct node *node)
+{
+	for (int32_t i = 0; i < node->w->partitions; i++)
+		if (node->workers[i] && node->workers[i]->submitted &&
+			(node->workers[i]->flush.step == FLUSH_SETTLE ||
+				node->workers[i]->flush.step == FLUSH_SETTLE_CONNECT))
+			return true;
+	return false;
+}
+
 int64_t node_epoch(const struct node *node, int32_t partition)
 {
 	const struct sim_worker *worker = node->workers[partition];
@@ -514,12 +524,20 @@ static bool step_publisher(struct node *node)
 	struct world *w = node->w;
 	const struct snapshot_memory_faults *faults = snapshot_memory_faults(w->redis);
 	struct snapshot_memory_faults before = *faults;
+	struct publisher_stats stats;
+	uint64_t published;
 	int64_t wait_ms;
 
 	if (w->now_us < node->publisher_wait_us)
 		return false;
 	node->publisher_wait_us = INT64_MAX;
+	publisher_stats(node->publisher, &stats);
+	published = stats.published;
 	wait_ms = publisher_step(node->publisher, w->now_us / 1000);
+	publisher_stats(node->publisher, &stats);
+	if (stats.published > published)
+		world_trace(w, "node %d: writes %llu balances to Redis", node->number,
+			(unsigned long long)(stats.published - published));
 	node->publisher_wait_us = w->now_us + 1000 * wait_ms;
 	if (before.publishes > faults->publishes)
 		world_count(w, FAULT_REDIS_FAILS);

@@ -21,6 +21,9 @@ void node_count_kill(const struct node *node);
 /* A flush of one of its partitions is on its way. */
 bool node_flushes(const struct node *node);
 
+/* One of its flushes does not know whether it has committed: no step is passed more rarely. */
+bool node_settles(const struct node *node);
+
 /* The epoch under which it works on the partition; 0: it does not. */
 int64_t node_epoch(const struct node *node, int32_t partition);
 

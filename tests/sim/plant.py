@@ -22,10 +22,10 @@ def die(message):
     sys.exit(f"tests/sim/planted.py: {message}")
 
 
-def choice(bug, old, new):
-    """Old and new as one expression, or as one statement if old ends like one."""
+def choice(bug, old, new, statement):
+    """Old and new as one expression, or as one statement."""
     new = " ".join(new.split())
-    if old.endswith(";"):
+    if statement:
         return f"{{ if (planted_bug == {bug}) {{ {new} }} else {{ {old} }} }}"
     return f"(planted_bug == {bug} ? ({new}) : ({old}))"
 
@@ -45,7 +45,7 @@ def replace(path, text, old, bugs):
         die(f"{bugs[0][0]}: {path} has this {text.count(old)} times, not once: {old}")
     result = old
     for name, new in bugs:
-        result = choice(constant(name), result, new)
+        result = choice(constant(name), result, new, statement=old.endswith(";"))
     return text.replace(old, result)
 
 

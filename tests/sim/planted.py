@@ -95,6 +95,10 @@ BUGS = {
         "the fence looks at the offset alone, not at the epoch",
         (STORE, "row->epoch == request->epoch &&\n\t\t\trow->next_offset == request->begin_offset",
          "row->next_offset == request->begin_offset")),
+    "no-offset-check": bug(
+        "the fence looks at the epoch alone, not at the offset",
+        (STORE, "row->epoch == request->epoch &&\n\t\t\trow->next_offset == request->begin_offset",
+         "row->epoch == request->epoch")),
     "publish-before-commit": bug(
         "balances go to Redis when their flush begins",
         (PARTITION, "p->edges.submit(p->edges.context);",
@@ -116,6 +120,15 @@ BUGS = {
         "a COMMIT without an answer is taken for done",
         (FLUSH, "f->store->ops->commit(f->store, &f->error) == STORE_OK",
          "f->store->ops->commit(f->store, &f->error) >= 0")),
+    "unknown-is-done": bug(
+        "a COMMIT without an answer is taken for done, unless somebody else's",
+        (FLUSH, """if (row.next_offset == f->request.begin_offset)
+		return next(f, FLUSH_BEGIN);
+	return end(f, FLUSH_FENCED);""", "return end(f, FLUSH_COMMITTED);")),
+    "halt-unconfirmed": bug(
+        "a row that should not be there halts the partition, though the database has gone back since",
+        ("consumer/fetch.c", "fetch_confirm(p, &wait_ms) ? halt_for_rows(p) : wait_ms",
+         "halt_for_rows(p)")),
     "fenced-goes-on": bug(
         "an owner does not look at its lease, and tries again what was fenced",
         (PARTITION,
@@ -127,8 +140,19 @@ BUGS = {
     # Leases
     "old-epoch-again": bug(
         "a lease that is taken over keeps its epoch",
-        (LEASES, "row->epoch + 1 > now_us ? row->epoch + 1 : now_us",
-         "row->epoch > 0 ? row->epoch : now_us")),
+        (LEASES, "row->epoch += epoch_step(db);", "(void)0;"),
+        (LEASES, "row->epoch < now_us", "row->epoch == 0")),
+    "epoch-not-of-the-clock": bug(
+        "a new epoch is counted from the row alone, which may be an old one",
+        (LEASES, "row->epoch += epoch_step(db);", "row->epoch += 1;"),
+        (LEASES, "row->epoch < now_us", "false")),
+    "epoch-without-chance": bug(
+        "where the clock was set back, the next epoch is the old one + 1",
+        (LEASES, "row->epoch += epoch_step(db);", "row->epoch += 1;")),
+    "idle-unseen": bug(
+        "a renewal does not look at the offset: an idle owner does not see that the database went back",
+        (LEADER, "!renewal->ret_held || renewal->ret_next_offset < low || "
+         "renewal->ret_next_offset > high", "!renewal->ret_held")),
     "release-any": bug(
         "a release ends the lease whoever has it by now",
         (LEASES, "s->db->rows[partition].epoch == epoch", "true")),
@@ -155,6 +179,12 @@ BUGS = {
     "redis-marker-unread": bug(
         "a marker that is gone, or behind, is as good as any",
         ("consumer/publisher_step.c", "return p->marker_offset >= p->published;", "return true;")),
+    "redis-identity-unread": bug(
+        "a publisher does not see that Redis has become another server",
+        ("consumer/publisher_step.c", "strcmp(identity, pub->identity) != 0", "!*pub->identity")),
+    "redis-ahead-is-drift": bug(
+        "what Redis was told of lost commits passes for drift before the log has brought it again",
+        ("consumer/sample.c", "atomic_load(&p->committed_offset) < p->log_end", "false")),
     "redis-not-caught-up": bug(
         "a new owner does not publish what its predecessor could not",
         ("consumer/recover.c", "unpublished.count", "0")),

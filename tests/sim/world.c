@@ -34,6 +34,14 @@ _Noreturn void world_fail(struct world *w, const char *format, ...)
 {
 	va_list arguments;
 
+	if (w->trace) {
+		fprintf(w->trace, "%8" PRIu64 " ------ here the promise is broken: ", w->steps);
+		va_start(arguments, format);
+		vfprintf(w->trace, format, arguments);
+		va_end(arguments);
+		fputc('\n', w->trace);
+		fflush(w->trace);
+	}
 	fprintf(stderr, "seed %" PRIu64 ", step %" PRIu64 ": ", w->seed, w->steps);
 	va_start(arguments, format);
 	vfprintf(stderr, format, arguments);
@@ -117,7 +125,8 @@ void world_init(struct world *w, uint64_t seed, FILE *trace)
 	random_init(&w->random, seed);
 	w->partitions = (int32_t)random_between(&w->random, 1, WORLD_PARTITIONS_MAX);
 	w->node_count = (int)random_between(&w->random, 1, WORLD_NODES_MAX);
-	w->messages_max = random_between(&w->random, 20, 400);
+	w->messages_max = random_chance(&w->random, 200) ? random_between(&w->random, 400, 3000)
+						      : random_between(&w->random, 20, 400);
 	w->tight = random_chance(&w->random, 5000);
 	rates_init(w);
 	w->one_id = random_chance(&w->random, 1000);
@@ -183,7 +192,7 @@ static int64_t chance_at(const char *call, int64_t chance)
 
 	for (size_t i = 0; i < sizeof rare / sizeof *rare; i++)
 		if (strcmp(call, rare[i]) == 0)
-			return 10 * chance;
+			return 20 * chance;
 	return chance;
 }
 
@@ -247,12 +256,53 @@ void world_count_lease_faults(struct world *w, const struct lease_store_memory *
 
 /* What happens --------------------------------------------------------------------------------- */
 
+static void cents_text(__int128 cents, char text[48])
+{
+	snprintf(text, 48, "%" PRId64 ".%02d", (int64_t)(cents / 100), (int)(cents % 100));
+}
+
+/* The newest message of a partition, and what must become of it. */
+static void tell_sent(struct world *w, int32_t p)
+{
+	static const char *const kinds[] = {"DEPOSIT", "WITHDRAW", "FREEZE", "UNFREEZE", "SETTLE"};
+	static const char *const fates[] = {
+		[FATE_NONE] = "nothing: its offset is only taken",
+		[FATE_SUCCESS] = "applied",
+		[FATE_FAILED] = "refused",
+		[FATE_DUPLICATE] = "a duplicate",
+		[FATE_DEAD] = "a dead letter",
+	};
+	const struct expected *e = &w->oracles[p].expected[w->oracles[p].count - 1];
+	char amount[48], available[48], frozen[48];
+
+	cents_text(e->intent.cents, amount);
+	cents_text(e->available_after, available);
+	cents_text(e->frozen_after, frozen);
+	if (!oracle_is_row(e))
+		world_trace(w, "sent to partition %d, offset %" PRId64 ": must become %s", p,
+			w->oracles[p].count - 1, e->reason ? e->reason : fates[e->fate]);
+	else
+		world_trace(w,
+			"sent to partition %d, offset %" PRId64 ": tx-%" PRId64 ", %s %s %s, account %"
+			PRId64 ": must be %s%s%s; then %s available, %s frozen",
+			p, w->oracles[p].count - 1, e->intent.id, kinds[e->intent.kind], amount,
+			workload_currencies[e->intent.currency], e->intent.account, fates[e->fate],
+			e->reason ? ", " : "", e->reason ? e->reason : "", available, frozen);
+}
+
 static void send(struct world *w)
 {
+	int64_t counts[WORLD_PARTITIONS_MAX];
+
 	if (w->sent >= w->messages_max || !random_chance(&w->random, w->rates.send))
 		return;
 	w->sent++;
+	for (int32_t p = 0; p < w->partitions; p++)
+		counts[p] = w->oracles[p].count;
 	workload_send(&w->workload, w->logs, w->oracles, INT64_C(1767225600000) + w->now_us / 1000);
+	for (int32_t p = 0; p < w->partitions && w->trace; p++)
+		if (w->oracles[p].count != counts[p])
+			tell_sent(w, p);
 }
 
 static void restart(struct world *w, int number, const char *why)
@@ -266,7 +316,7 @@ static void disturb_node(struct world *w, int number)
 {
 	struct random *r = &w->random;
 
-	if (random_chance(r, w->rates.crash)) {
+	if (random_chance(r, w->rates.crash * (node_settles(w->nodes[number]) ? 20 : 1))) {
 		world_count(w, FAULT_KILLED);
 		node_count_kill(w->nodes[number]);
 		restart(w, number, "killed");
