@@ -49,7 +49,8 @@ bool fetch_confirm(struct partition *p, int64_t *ret_wait_ms)
 
 	*ret_wait_ms = NOT_OURS_MS;
 	if (result != STORE_OK)
-		*ret_wait_ms = partition_reader_failed(p, result, "reading partition_offsets", &err);
+		*ret_wait_ms = partition_reader_failed(
+			p, result, "reading partition_offsets", &err);
 	else if (!ours)
 		partition_lose(p, true);
 	return ours;

@@ -26,7 +26,8 @@ int64_t fetch_ids(struct partition *p);
  * halts. */
 int64_t fetch_known_ids(struct partition *p);
 
-/* Whether the database still has this owner's epoch, and an offset that its flushes have written. */
+/* Whether the database still has this owner's epoch, and an offset that its flushes have written.
+ */
 enum store_result fetch_ownership(struct partition *p, bool *ret_ours, struct error *err);
 
 /*

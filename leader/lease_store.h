@@ -99,8 +99,9 @@ struct lease_store_ops {
 	 * Takes a partition whose lease has expired by the server's clock, that is not halted, and
 	 * that nobody else requests.  Who requests it may take a halted one as well.  The new epoch
 	 * is the greater of the server's clock in microseconds and the old one + 1 to
-	 * LEASE_EPOCH_STEP_MAX, written to leader_locks and partition_offsets in one transaction.  *ret_epoch is 0 if somebody else
-	 * holds it.  -EAGAIN when a row is locked (a stopped owner inside its transaction).
+	 * LEASE_EPOCH_STEP_MAX, written to leader_locks and partition_offsets in one transaction.
+	 * *ret_epoch is 0 if somebody else holds it.  -EAGAIN when a row is locked (a stopped owner
+	 * inside its transaction).
 	 */
 	int (*acquire)(struct lease_store *s, const char *consumer_id, int32_t partition,
 		int64_t ttl_ms, int64_t *ret_epoch, struct error *err);

@@ -62,7 +62,7 @@ struct lease_store_memory {
 	bool unreachable; /* calls fail and nothing happens */
 	int fail_before;  /* so many of the next calls fail before they are executed */
 	int lose_answer;  /* so many of the next calls are executed and fail all the same */
-	const char *call;   /* the newest one, "renew", and how it ended: */
+	const char *call; /* the newest one, "renew", and how it ended: */
 	bool failed_before;
 	bool lost_answer;
 	/* Called where a real call takes time, if set: before and after it is executed, and (lock)

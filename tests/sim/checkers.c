@@ -162,8 +162,8 @@ static void check_money(struct world *w)
 		const struct memory_partition *table = &w->db.tables[p];
 
 		for (size_t i = 0; i < table->journal_count; i++)
-			sums[currency_index(table->journal[i].event.currency)] +=
-				made_by(&table->journal[i]);
+			sums[currency_index(table->journal[i].event.currency)] += made_by(
+				&table->journal[i]);
 	}
 	for (size_t i = 0; i < w->db.balance_count; i++) {
 		const struct store_balance *row = &w->db.balances[i];
@@ -171,8 +171,8 @@ static void check_money(struct world *w)
 		if (row->balance.available < 0 || row->balance.frozen < 0)
 			world_fail(w, "account %lld: a negative balance",
 				(long long)row->key.account_id);
-		sums[currency_index(row->key.currency)] -=
-			row->balance.available + row->balance.frozen;
+		sums[currency_index(row->key.currency)] -= row->balance.available +
+							   row->balance.frozen;
 	}
 	for (int i = 0; i < WORKLOAD_CURRENCIES; i++)
 		if (sums[i] != 0)
@@ -231,7 +231,7 @@ static void check_image(void *context, const struct snapshot_image *image)
 		world_fail(w, "Redis is ahead of the database at account %lld",
 			(long long)image->key.account_id);
 	if (image->version == version && (image->available != row->balance.available ||
-							      image->frozen != row->balance.frozen))
+						 image->frozen != row->balance.frozen))
 		world_fail(w, "Redis has other amounts than the database at account %lld",
 			(long long)image->key.account_id);
 }

@@ -8,7 +8,7 @@
 #include "mem.h"
 #include "node.h"
 
-#define CLOCKS_APART_US 2000000          /* the two servers' */
+#define CLOCKS_APART_US 2000000            /* the two servers' */
 #define IDLE_MAX_US     INT64_C(200000000) /* by then the owners have noticed, or gone on */
 
 struct standby {
@@ -24,8 +24,7 @@ static void stop_following(struct world *w)
 
 	standby->since = w->steps;
 	memory_database_copy(&standby->db, &w->db, standby->offsets);
-	lease_store_memory_db_init(
-		&standby->leases, standby->offsets, w->partitions, NULL, NULL);
+	lease_store_memory_db_init(&standby->leases, standby->offsets, w->partitions, NULL, NULL);
 	lease_store_memory_db_restore(&standby->leases, &w->leases);
 }
 
@@ -89,11 +88,20 @@ static void take_over(struct world *w)
 	check_step(w);
 }
 
+/* More often while an owner is about to ask for the row of an old duplicate: it may be gone. */
+static int64_t chance(const struct world *w)
+{
+	for (int i = 0; i < w->node_count; i++)
+		if (node_relearns(w->nodes[i]))
+			return 30 * w->rates.fail_over;
+	return w->rates.fail_over;
+}
+
 void failover_step(struct world *w)
 {
 	if (!w->standby && random_chance(&w->random, w->rates.standby))
 		stop_following(w);
-	else if (w->standby && random_chance(&w->random, w->rates.fail_over))
+	else if (w->standby && random_chance(&w->random, chance(w)))
 		take_over(w);
 }
 

@@ -99,8 +99,8 @@ static void print_calls(const char *title, const char *const *names, size_t coun
 			counts[i][CALL_LOST_AFTER], counts[i][CALL_SLOW]);
 }
 
-static void print_kills(const char *title, const char *const *names, size_t count,
-	const uint64_t *counts)
+static void print_kills(
+	const char *title, const char *const *names, size_t count, const uint64_t *counts)
 {
 	printf("killed %s:", title);
 	for (size_t i = 0; i < count; i++)
@@ -147,8 +147,8 @@ static bool calls_complete(const char *group, const char *const *names, size_t c
 	for (size_t i = 0; i < count && names[i]; i++)
 		for (int fault = 0; fault < CALL_FAULTS; fault++)
 			if (fault == CALL_FAILS || strcmp(names[i], "connect") != 0)
-				all &= has(counts[i][fault], group, names[i],
-					faults_call_text(fault));
+				all &= has(
+					counts[i][fault], group, names[i], faults_call_text(fault));
 	return all;
 }
 
@@ -166,8 +166,8 @@ static bool leases_complete(const struct faults *faults)
 	return all;
 }
 
-static bool kills_complete(const char *group, const char *const *names, size_t count,
-	const uint64_t *counts)
+static bool kills_complete(
+	const char *group, const char *const *names, size_t count, const uint64_t *counts)
 {
 	bool all = true;
 
@@ -187,10 +187,11 @@ bool faults_complete(const struct faults *faults)
 		all &= has(faults->kinds[i], "", kinds[i], "");
 	all &= calls_complete("database: ", calls, FAULT_CALLS_MAX, faults->calls);
 	all &= leases_complete(faults);
-	all &= kills_complete("a kill before a flush's ", flush_steps, FLUSH_STEPS, faults->flushing);
-	all &= kills_complete("a kill before recovery's ", recover_steps, RECOVER_STEPS,
-		faults->recovering);
-	all &= kills_complete("a kill while Redis was ", syncs, SYNC_SCANNED + 1,
-		faults->publishing);
+	all &= kills_complete(
+		"a kill before a flush's ", flush_steps, FLUSH_STEPS, faults->flushing);
+	all &= kills_complete(
+		"a kill before recovery's ", recover_steps, RECOVER_STEPS, faults->recovering);
+	all &= kills_complete(
+		"a kill while Redis was ", syncs, SYNC_SCANNED + 1, faults->publishing);
 	return all;
 }

@@ -14,7 +14,7 @@
 /* Who asks the database. */
 struct caller {
 	struct node *node;
-	const char *who; /* "the flusher" */
+	const char *who;   /* "the flusher" */
 	int32_t partition; /* -1: all */
 };
 
@@ -421,6 +421,14 @@ bool node_settles(const struct node *node)
 	return false;
 }
 
+bool node_relearns(const struct node *node)
+{
+	for (int32_t i = 0; i < node->w->partitions; i++)
+		if (node->workers[i] && node->workers[i]->partition->relearn)
+			return true;
+	return false;
+}
+
 int64_t node_epoch(const struct node *node, int32_t partition)
 {
 	const struct sim_worker *worker = node->workers[partition];
@@ -478,15 +486,14 @@ void node_stall(struct node *node)
 	struct world *w = node->w;
 	int64_t until_us = w->now_us + random_below(&w->random, 2 * WORLD_TTL_MS * 1000);
 	struct sim_worker *worker = node->workers[random_below(&w->random, w->partitions)];
-	enum fault fault = worker ? (enum fault)random_between(&w->random, FAULT_STALLED_LEADER,
-					    FAULT_STALLED_ALL)
+	enum fault fault = worker ? (enum fault)random_between(
+					    &w->random, FAULT_STALLED_LEADER, FAULT_STALLED_ALL)
 				  : (enum fault)random_between(&w->random, FAULT_STALLED_LEADER,
 					    FAULT_STALLED_PUBLISHER);
 
 	world_count(w, fault);
-	world_trace(w, "node %d: %s, for %lld ms (partition %d)", node->number,
-		faults_text(fault), (long long)(until_us - w->now_us) / 1000,
-		worker ? worker->number : -1);
+	world_trace(w, "node %d: %s, for %lld ms (partition %d)", node->number, faults_text(fault),
+		(long long)(until_us - w->now_us) / 1000, worker ? worker->number : -1);
 	if (fault == FAULT_STALLED_LEADER || fault == FAULT_STALLED_ALL)
 		node->leader_wait_us = until_us;
 	if (fault == FAULT_STALLED_PUBLISHER)
@@ -562,7 +569,8 @@ static void tell_verdict(struct sim_worker *worker, enum flush_step step)
 
 	if (flush->verdict == FLUSH_DUPLICATES)
 		world_count(w, FAULT_UNDONE);
-	if (flush->verdict == FLUSH_FENCED && flush->request.epoch != w->offsets[worker->number].epoch)
+	if (flush->verdict == FLUSH_FENCED &&
+		flush->request.epoch != w->offsets[worker->number].epoch)
 		world_count(w, FAULT_ZOMBIE);
 	if (flush->verdict == FLUSH_ABANDONED)
 		world_count(w, FAULT_EXPIRED);

@@ -24,6 +24,9 @@ bool node_flushes(const struct node *node);
 /* One of its flushes does not know whether it has committed: no step is passed more rarely. */
 bool node_settles(const struct node *node);
 
+/* One of its flushes has met an old duplicate, and the id is not known yet. */
+bool node_relearns(const struct node *node);
+
 /* The epoch under which it works on the partition; 0: it does not. */
 int64_t node_epoch(const struct node *node, int32_t partition);
 

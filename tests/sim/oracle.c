@@ -35,8 +35,8 @@ const struct expected *oracle_newest(const struct oracle *oracle, int64_t accoun
 	return NULL;
 }
 
-const struct expected *oracle_version(const struct oracle *oracle, int64_t account, int currency,
-	int64_t version, int64_t below)
+const struct expected *oracle_version(
+	const struct oracle *oracle, int64_t account, int currency, int64_t version, int64_t below)
 {
 	for (int64_t i = 0; i < below; i++) {
 		const struct expected *expected = &oracle->expected[i];

@@ -67,8 +67,8 @@ void oracle_skip(struct oracle *oracle, int64_t begin, int64_t end);
 bool oracle_is_row(const struct expected *expected);
 
 /* The row below an offset that gave this balance this version, or NULL. */
-const struct expected *oracle_version(const struct oracle *oracle, int64_t account, int currency,
-	int64_t version, int64_t below);
+const struct expected *oracle_version(
+	const struct oracle *oracle, int64_t account, int currency, int64_t version, int64_t below);
 
 /* The newest row of an account and currency below an offset, or NULL. */
 const struct expected *oracle_newest(const struct oracle *oracle, int64_t account, int currency,

@@ -40,7 +40,6 @@ bool rows_same_balance(const struct store_balance *a, const struct store_balance
 {
 	return balance_key_compare(&a->key, &b->key) == 0 && a->partition == b->partition &&
 	       a->balance.available == b->balance.available &&
-	       a->balance.frozen == b->balance.frozen &&
-	       a->balance.version == b->balance.version &&
+	       a->balance.frozen == b->balance.frozen && a->balance.version == b->balance.version &&
 	       a->balance.last_offset == b->balance.last_offset;
 }

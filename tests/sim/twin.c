@@ -21,13 +21,14 @@ static void compare_partition(struct world *twin, const struct world *w, int32_t
 
 	if (w->offsets[p].next_offset != twin->offsets[p].next_offset || w->offsets[p].halted)
 		world_fail(twin, "partition %d: another next_offset than without faults", p);
-	if (a->journal_count != b->journal_count ||
-		a->dead_letter_count != b->dead_letter_count || a->gap_count != b->gap_count)
+	if (a->journal_count != b->journal_count || a->dead_letter_count != b->dead_letter_count ||
+		a->gap_count != b->gap_count)
 		world_fail(twin, "partition %d: not as many rows as without faults", p);
 	for (size_t i = 0; i < a->journal_count; i++)
 		if (!rows_same(&a->journal[i], &b->journal[i]))
-			world_fail(twin, "partition %d offset %lld: another row than without faults",
-				p, (long long)a->journal[i].offset);
+			world_fail(twin,
+				"partition %d offset %lld: another row than without faults", p,
+				(long long)a->journal[i].offset);
 	for (size_t i = 0; i < a->dead_letter_count; i++)
 		if (!rows_same_letter(&a->dead_letters[i], &b->dead_letters[i]))
 			world_fail(twin,

@@ -11,8 +11,7 @@ const char *const workload_currencies[WORKLOAD_CURRENCIES] = {"USDT", "BTC"};
 
 static const char *const types[] = {"DEPOSIT", "WITHDRAW", "FREEZE", "UNFREEZE", "SETTLE"};
 
-void workload_init(
-	struct workload *w, uint64_t seed, int32_t partitions, struct faults *faults)
+void workload_init(struct workload *w, uint64_t seed, int32_t partitions, struct faults *faults)
 {
 	struct random *r = &w->random;
 

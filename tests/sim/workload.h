@@ -25,8 +25,7 @@ struct workload {
 };
 
 /* The seed chooses the rates. */
-void workload_init(
-	struct workload *w, uint64_t seed, int32_t partitions, struct faults *faults);
+void workload_init(struct workload *w, uint64_t seed, int32_t partitions, struct faults *faults);
 
 /* Appends one message to one of the logs, and tells that log's oracle what it means. */
 void workload_send(

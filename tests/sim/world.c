@@ -126,7 +126,7 @@ void world_init(struct world *w, uint64_t seed, FILE *trace)
 	w->partitions = (int32_t)random_between(&w->random, 1, WORLD_PARTITIONS_MAX);
 	w->node_count = (int)random_between(&w->random, 1, WORLD_NODES_MAX);
 	w->messages_max = random_chance(&w->random, 200) ? random_between(&w->random, 400, 3000)
-						      : random_between(&w->random, 20, 400);
+							 : random_between(&w->random, 20, 400);
 	w->tight = random_chance(&w->random, 5000);
 	rates_init(w);
 	w->one_id = random_chance(&w->random, 1000);
@@ -283,8 +283,9 @@ static void tell_sent(struct world *w, int32_t p)
 			w->oracles[p].count - 1, e->reason ? e->reason : fates[e->fate]);
 	else
 		world_trace(w,
-			"sent to partition %d, offset %" PRId64 ": tx-%" PRId64 ", %s %s %s, account %"
-			PRId64 ": must be %s%s%s; then %s available, %s frozen",
+			"sent to partition %d, offset %" PRId64 ": tx-%" PRId64
+			", %s %s %s, account %" PRId64
+			": must be %s%s%s; then %s available, %s frozen",
 			p, w->oracles[p].count - 1, e->intent.id, kinds[e->intent.kind], amount,
 			workload_currencies[e->intent.currency], e->intent.account, fates[e->fate],
 			e->reason ? ", " : "", e->reason ? e->reason : "", available, frozen);
