@@ -74,8 +74,8 @@ static void take_over(struct world *w)
 	struct standby *standby = w->standby;
 
 	world_trace(w,
-		"the database fails over to a copy as it was at step %" PRIu64 ", %" PRIu64
-		" flushes behind",
+		"the database fails over to a copy as it was at step %" PRIu64
+		", behind by %" PRIu64 " flushes",
 		standby->since, w->db.commits - standby->db.commits);
 	count(w);
 	for (int32_t p = 0; p < w->partitions; p++)

@@ -89,7 +89,7 @@ static void rates_init(struct world *w)
 		.lease_answer_lost = weather(r, 800),
 		.redis_fails = weather(r, 800),
 		.redis_loses = weather(r, 20),
-		.slow = weather(r, 40),
+		.slow = weather(r, 80),
 		.server_jump = weather(r, 4),
 		.wall_jump = weather(r, 20),
 		.kafka_away = weather(r, 30),
