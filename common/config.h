@@ -97,6 +97,7 @@ struct config_consumer {
 	int64_t flush_interval_min_ms;
 	int64_t batch_max_events;
 	int64_t batch_max_bytes;
+	int64_t flushers;   /* threads that write, each with a connection */
 	int64_t memory_max; /* bytes; 0 is auto: see config_memory_bytes */
 	int64_t dedupe_ids;
 	int64_t dedupe_prime; /* never above dedupe_ids */

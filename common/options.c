@@ -139,6 +139,9 @@ const struct option_row option_rows[] = {
 		"Most events of one flush."),
 	ROW(consumer, batch_max_bytes, BYTES, "16M", 1 * M, 1 * G, NULL,
 		"Most bytes of messages of one flush."),
+	ROW(consumer, flushers, INT, "4", 1, 256, "threads",
+		"Threads that write to MySQL, each with a connection; as many connections read. "
+		"All partitions share them. More helps a database with many cores."),
 	ROW(consumer, memory_max, BYTES, "auto", CONFIG_MEMORY_MIN_BYTES, 1024 * G, "auto",
 		"Limit for everything that grows: balances, transaction ids, batches, messages "
 		"fetched ahead. `auto`: a quarter of the memory of the machine or container."),

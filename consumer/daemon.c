@@ -441,16 +441,23 @@ static struct leader_config leader_config(const struct daemon *d)
 	return config;
 }
 
+/* More than there are partitions would have nothing to do. */
+static int flusher_count(const struct daemon *d)
+{
+	int64_t wanted = d->cfg->consumer.flushers;
+	int32_t partitions = eligible_count(d);
+
+	return (int)(wanted < partitions ? wanted : partitions > 0 ? partitions : 1);
+}
+
 static void instance_begin(struct daemon *d)
 {
 	struct instance *instance;
 	struct instance_config config = {
 		.leader = leader_config(d),
-		.worker =
-			{
-				.partition = partition_config(d),
-				.keepalive_ms = d->cfg->lease.ttl_ms / 5,
-			},
+		.partition = partition_config(d),
+		.flushers = flusher_count(d),
+		.keepalive_ms = d->cfg->lease.ttl_ms / 5,
 	};
 	struct instance_edges edges = {
 		.store_create = create_store,
@@ -464,7 +471,7 @@ static void instance_begin(struct daemon *d)
 		.incidents = &d->incidents,
 	};
 
-	config.worker.partition.dedupe_ids = d->memory.dedupe_ids;
+	config.partition.dedupe_ids = d->memory.dedupe_ids;
 	instance = instance_start(&config, &edges);
 	pthread_mutex_lock(&d->lock);
 	d->instance = instance;

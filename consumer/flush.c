@@ -34,7 +34,24 @@ void flush_init(struct flush *f, struct store *store, uint64_t seed)
 
 void flush_finish(struct flush *f)
 {
-	f->store->ops->disconnect(f->store);
+	if (f->store)
+		f->store->ops->disconnect(f->store);
+}
+
+void flush_lend(struct flush *f, struct store *store, bool connected)
+{
+	assert(!f->store);
+	f->store = store;
+	f->connected = connected;
+}
+
+bool flush_take_back(struct flush *f)
+{
+	bool connected = f->connected;
+
+	f->store = NULL;
+	f->connected = false;
+	return connected;
 }
 
 void flush_start(struct flush *f, const struct flush_request *request)
@@ -111,6 +128,14 @@ static int64_t failed(struct flush *f, enum store_result result)
 	if (result == STORE_HALT)
 		return end(f, FLUSH_HALTED);
 	return retry(f, f->connected ? FLUSH_BEGIN : FLUSH_CONNECT);
+}
+
+/* Whether it was committed is to be asked on a new connection.  The old one may hold its locks. */
+static int64_t settle_anew(struct flush *f)
+{
+	f->store->ops->disconnect(f->store);
+	f->connected = false;
+	return retry(f, FLUSH_SETTLE_CONNECT);
 }
 
 /* The steps ----------------------------------------------------------------------------------- */
@@ -236,7 +261,7 @@ static int64_t step_commit(struct flush *f)
 {
 	if (f->store->ops->commit(f->store, &f->error) == STORE_OK)
 		return end(f, FLUSH_COMMITTED);
-	return retry(f, FLUSH_SETTLE_CONNECT);
+	return settle_anew(f);
 }
 
 static int64_t step_settle_connect(struct flush *f)
@@ -244,7 +269,7 @@ static int64_t step_settle_connect(struct flush *f)
 	enum store_result result = f->store->ops->connect(f->store, &f->error);
 
 	f->connected = result == STORE_OK;
-	return f->connected ? next(f, FLUSH_SETTLE) : retry(f, FLUSH_SETTLE_CONNECT);
+	return f->connected ? next(f, FLUSH_SETTLE) : settle_anew(f);
 }
 
 /* A replay moves no offset: its first row is there, or none of it is.  The lock has been waited
@@ -257,7 +282,7 @@ static int64_t settle_by_row(struct flush *f)
 
 	if (f->store->ops->has_rows(f->store, f->request.partition, offset, offset + 1, &there,
 		    &f->error) != STORE_OK)
-		return retry(f, FLUSH_SETTLE_CONNECT);
+		return settle_anew(f);
 	return there ? end(f, FLUSH_COMMITTED) : next(f, FLUSH_BEGIN);
 }
 
@@ -268,7 +293,7 @@ static int64_t step_settle(struct flush *f)
 		f->store, f->request.partition, &row, &f->error);
 
 	if (result != STORE_OK)
-		return retry(f, FLUSH_SETTLE_CONNECT);
+		return settle_anew(f);
 	if (row.epoch != f->request.epoch)
 		return end(f, FLUSH_FENCED);
 	if (f->request.begin_offset == f->request.end_offset &&
@@ -302,12 +327,4 @@ int64_t flush_step(struct flush *f)
 		return end(f, FLUSH_ABANDONED);
 	}
 	return steps[f->step](f);
-}
-
-void flush_keepalive(struct flush *f)
-{
-	struct error err;
-
-	if (f->connected && f->store->ops->ping(f->store, &err) != STORE_OK)
-		f->connected = false;
 }

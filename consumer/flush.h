@@ -48,7 +48,7 @@ struct flush_timing {
 };
 
 struct flush {
-	struct store *store;
+	struct store *store; /* NULL: whoever drives lends one (flush_lend) */
 	struct flush_request request;
 	enum flush_step step;
 	enum flush_verdict verdict;
@@ -64,6 +64,14 @@ struct flush {
 void flush_init(struct flush *f, struct store *store, uint64_t seed);
 void flush_finish(struct flush *f);
 
+/*
+ * For drivers that have fewer connections than flushes: lends one, connected or not, for the steps
+ * until the flush has ended or wants to wait; then it is taken back, without a transaction that is
+ * open.  A flush that waits may go on with another one.  Returns whether it is connected.
+ */
+void flush_lend(struct flush *f, struct store *store, bool connected);
+bool flush_take_back(struct flush *f);
+
 /* Starts a flush; the one before has ended.  The driver's first step comes after it. */
 void flush_start(struct flush *f, const struct flush_request *request);
 
@@ -77,11 +85,5 @@ bool flush_ended(const struct flush *f);
 
 /* The lease is gone or the process stops: ends before the next statement.  Any thread. */
 void flush_abandon(struct flush *f);
-
-/*
- * Keeps an idle connection alive; a broken one is noticed by the next flush.  Called by whoever
- * calls flush_step, between two flushes; another thread may call flush_start meanwhile.
- */
-void flush_keepalive(struct flush *f);
 
 #endif

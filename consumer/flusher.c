@@ -1,71 +1,378 @@
+/*
+ * See flusher.h.
+ *
+ * The lock guards the lists, and which thread drives what; it is held for a moment only, never
+ * during a statement.  A flush is in one of three places: `fresh` (submitted), `failed` (to be
+ * tried again, when it is due), or with a thread.
+ *
+ * An interrupted connection is of no more use (store.h): its thread makes a new one before it
+ * takes another flush.  So an interrupt hits the flush that it is meant for and nothing else.
+ */
 #include "flusher.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
 
-static void step(struct flusher *flusher)
+#include "mem.h"
+
+struct line {
+	struct flusher *first;
+	struct flusher *last;
+};
+
+struct flusher_thread {
+	struct flushers *flushers;
+	pthread_t thread;
+	struct store *store; /* changed under the lock, by its thread */
+	bool connected;
+	int64_t used_ms;
+	struct flusher *driven; /* guarded by the lock */
+	bool interrupted;       /* guarded by the lock: a new connection is due */
+};
+
+struct flushers {
+	struct flushers_config config;
+	const struct clock *clock;
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct line fresh;
+	struct line failed; /* by due_ms */
+	int retrying;       /* threads that drive one that has failed before */
+	bool stop;
+	struct flusher_thread threads[];
+};
+
+/* Lines --------------------------------------------------------------------------------------- */
+
+static struct flusher **place_by_due(struct line *line, int64_t due_ms)
 {
-	struct flush *f = &flusher->flush;
-	enum flush_step step = f->step;
-	int64_t begin_us = flusher->clock->now_us(flusher->clock);
-	int64_t wait_ms = flush_step(f);
+	struct flusher **at = &line->first;
 
-	histogram_observe(&flusher->metrics->flush_step[step], &bounds_flush_us,
-		flusher->clock->now_us(flusher->clock) - begin_us);
-	if (wait_ms > 0 && !atomic_load(&f->abandon))
-		wakeup_wait(&flusher->wakeup, wait_ms);
+	while (*at && (*at)->due_ms <= due_ms)
+		at = &(*at)->next;
+	return at;
 }
 
-static void drive(struct flusher *flusher)
+static void insert(struct line *line, struct flusher **at, struct flusher *flusher)
 {
-	int64_t begin_us = flusher->clock->now_us(flusher->clock);
+	flusher->next = *at;
+	*at = flusher;
+	if (!flusher->next)
+		line->last = flusher;
+}
 
-	while (!flush_ended(&flusher->flush))
-		step(flusher);
+static void append(struct line *line, struct flusher *flusher)
+{
+	insert(line, line->last ? &line->last->next : &line->first, flusher);
+}
+
+/* Whether it was there. */
+static bool take_out(struct line *line, struct flusher *flusher)
+{
+	struct flusher *before = NULL;
+
+	for (struct flusher *f = line->first; f; before = f, f = f->next) {
+		if (f != flusher)
+			continue;
+		*(before ? &before->next : &line->first) = f->next;
+		if (line->last == f)
+			line->last = before;
+		return true;
+	}
+	return false;
+}
+
+/* Taking a flush: under the lock -------------------------------------------------------------- */
+
+/* The last thread is for those that have not failed. */
+static bool may_retry(const struct flushers *flushers)
+{
+	return flushers->config.threads == 1 || flushers->retrying < flushers->config.threads - 1;
+}
+
+static bool comes_first(const struct flusher *a, const struct flusher *b)
+{
+	return !b || a->due_ms <= b->due_ms;
+}
+
+/* The next in line; NULL: nobody may go now. */
+static struct flusher *choose(struct flushers *flushers, int64_t now_ms)
+{
+	struct flusher *fresh = flushers->fresh.first;
+	struct flusher *failed = flushers->failed.first;
+
+	if (failed && failed->due_ms <= now_ms && may_retry(flushers) &&
+		comes_first(failed, fresh)) {
+		take_out(&flushers->failed, failed);
+		flushers->retrying++;
+		return failed;
+	}
+	if (fresh)
+		take_out(&flushers->fresh, fresh);
+	return fresh;
+}
+
+static void wait_until(struct flushers *flushers, int64_t wait_ms)
+{
+	struct timespec at;
+
+	clock_gettime(CLOCK_MONOTONIC, &at);
+	at.tv_sec += wait_ms / 1000;
+	at.tv_nsec += wait_ms % 1000 * 1000000;
+	if (at.tv_nsec >= 1000000000) {
+		at.tv_sec++;
+		at.tv_nsec -= 1000000000;
+	}
+	pthread_cond_timedwait(&flushers->changed, &flushers->lock, &at);
+}
+
+/* How long a thread with nothing to do may sleep. */
+static int64_t idle_ms(const struct flusher_thread *thread, int64_t now_ms)
+{
+	const struct flushers *flushers = thread->flushers;
+	const struct flusher *failed = flushers->failed.first;
+	int64_t until_ms = thread->used_ms + flushers->config.keepalive_ms;
+
+	if (failed && may_retry(flushers) && failed->due_ms < until_ms)
+		until_ms = failed->due_ms;
+	return until_ms > now_ms ? until_ms - now_ms : 0;
+}
+
+/* Waits for a flush, but no longer than the connection may be silent.  NULL: for no flush. */
+static struct flusher *next_flush(struct flusher_thread *thread)
+{
+	struct flushers *flushers = thread->flushers;
+	const struct clock *clock = flushers->clock;
+	struct flusher *flusher;
+	int64_t now_ms;
+
+	pthread_mutex_lock(&flushers->lock);
+	for (;;) {
+		now_ms = clock->now_ms(clock);
+		flusher = choose(flushers, now_ms);
+		if (flusher || flushers->stop ||
+			now_ms - thread->used_ms >= flushers->config.keepalive_ms)
+			break;
+		wait_until(flushers, idle_ms(thread, now_ms));
+	}
+	thread->driven = flusher;
+	pthread_mutex_unlock(&flushers->lock);
+	return flusher;
+}
+
+/* A thread ------------------------------------------------------------------------------------ */
+
+static int64_t step(const struct clock *clock, struct flusher *flusher)
+{
+	enum flush_step step = flusher->flush.step;
+	int64_t begin_us = clock->now_us(clock);
+	int64_t wait_ms = flush_step(&flusher->flush);
+
+	histogram_observe(&flusher->metrics->flush_step[step], &bounds_flush_us,
+		clock->now_us(clock) - begin_us);
+	return wait_ms;
+}
+
+/* Until the flush has ended, or wants to wait for so long. */
+static int64_t drive(struct flusher_thread *thread, struct flusher *flusher)
+{
+	const struct clock *clock = thread->flushers->clock;
+	int64_t wait_ms = 0;
+
+	histogram_observe(&flusher->metrics->flush_queue, &bounds_flush_us,
+		clock->now_us(clock) - flusher->queued_us);
+	flush_lend(&flusher->flush, thread->store, thread->connected);
+	while (!flush_ended(&flusher->flush) && wait_ms == 0)
+		wait_ms = step(clock, flusher);
+	thread->connected = flush_take_back(&flusher->flush);
 	if (flusher->flush.verdict == FLUSH_COMMITTED)
 		histogram_observe(&flusher->metrics->flush_total, &bounds_flush_us,
-			flusher->clock->now_us(flusher->clock) - begin_us);
+			clock->now_us(clock) - flusher->begun_us);
+	return wait_ms;
+}
+
+/* Under the lock, so that flusher_finish waits for the call: then the partition may be freed. */
+static void tell(struct flusher *flusher)
+{
 	atomic_store(&flusher->busy, false);
 	flusher->ended(flusher->ended_context);
 }
 
+static void wait_in_line(struct flushers *flushers, struct flusher *flusher, int64_t wait_ms)
+{
+	const struct clock *clock = flushers->clock;
+
+	flusher->due_ms = clock->now_ms(clock) + wait_ms;
+	flusher->queued_us = clock->now_us(clock) + 1000 * wait_ms;
+	insert(&flushers->failed, place_by_due(&flushers->failed, flusher->due_ms), flusher);
+	pthread_cond_broadcast(&flushers->changed); /* whoever is free then must know when */
+}
+
+/* The flush leaves the thread.  Whether the thread's connection was cut. */
+static bool let_go(
+	struct flusher_thread *thread, struct flusher *flusher, bool retried, int64_t wait_ms)
+{
+	struct flushers *flushers = thread->flushers;
+	bool interrupted;
+
+	pthread_mutex_lock(&flushers->lock);
+	interrupted = thread->interrupted;
+	thread->interrupted = false;
+	thread->driven = NULL;
+	flushers->retrying -= retried;
+	if (retried)
+		pthread_cond_broadcast(&flushers->changed); /* another may be tried again */
+	if (!flush_ended(&flusher->flush) && atomic_load(&flusher->flush.abandon))
+		flush_step(&flusher->flush); /* nobody would end it: it has left the line */
+	if (flush_ended(&flusher->flush))
+		tell(flusher);
+	else
+		wait_in_line(flushers, flusher, wait_ms);
+	pthread_mutex_unlock(&flushers->lock);
+	return interrupted;
+}
+
+static void change_store(struct flusher_thread *thread)
+{
+	struct flushers *flushers = thread->flushers;
+	struct store *store = flushers->config.store_create(flushers->config.context);
+	struct store *old = thread->store;
+
+	pthread_mutex_lock(&flushers->lock);
+	thread->store = store;
+	if (flushers->stop)
+		store->ops->interrupt(store);
+	pthread_mutex_unlock(&flushers->lock);
+	thread->connected = false;
+	old->ops->destroy(old);
+}
+
+static void keep_alive(struct flusher_thread *thread)
+{
+	struct store *store = thread->store;
+	struct error err;
+
+	if (thread->connected)
+		thread->connected = store->ops->ping(store, &err) == STORE_OK;
+}
+
+static bool stopping(struct flushers *flushers)
+{
+	bool stop;
+
+	pthread_mutex_lock(&flushers->lock);
+	stop = flushers->stop;
+	pthread_mutex_unlock(&flushers->lock);
+	return stop;
+}
+
 static void *run(void *argument)
 {
-	struct flusher *flusher = argument;
-	int64_t used_ms = flusher->clock->now_ms(flusher->clock);
+	struct flusher_thread *thread = argument;
+	const struct clock *clock = thread->flushers->clock;
 
 	pthread_setname_np(pthread_self(), "flusher");
-	while (!atomic_load(&flusher->stop)) {
-		if (!atomic_load(&flusher->busy))
-			wakeup_wait(&flusher->wakeup, flusher->keepalive_ms);
-		if (atomic_load(&flusher->busy)) {
-			drive(flusher);
-			used_ms = flusher->clock->now_ms(flusher->clock);
-		} else if (flusher->clock->now_ms(flusher->clock) - used_ms >=
-			   flusher->keepalive_ms) {
-			flush_keepalive(&flusher->flush);
-			used_ms = flusher->clock->now_ms(flusher->clock);
-		}
+	while (!stopping(thread->flushers)) {
+		struct flusher *flusher = next_flush(thread);
+		bool retried = flusher && flusher->flush.attempt > 0;
+
+		if (!flusher)
+			keep_alive(thread);
+		else if (let_go(thread, flusher, retried, drive(thread, flusher)))
+			change_store(thread);
+		thread->used_ms = clock->now_ms(clock);
 	}
 	return NULL;
 }
 
-void flusher_start(struct flusher *flusher, struct store *store, uint64_t seed)
+/* All of them --------------------------------------------------------------------------------- */
+
+static void start_thread(struct flushers *flushers, struct flusher_thread *thread)
 {
 	int rc;
 
-	flush_init(&flusher->flush, store, seed);
-	wakeup_init(&flusher->wakeup);
-	atomic_init(&flusher->busy, false);
-	atomic_init(&flusher->stop, false);
-	rc = pthread_create(&flusher->thread, NULL, run, flusher);
+	thread->flushers = flushers;
+	thread->store = flushers->config.store_create(flushers->config.context);
+	thread->used_ms = flushers->clock->now_ms(flushers->clock);
+	rc = pthread_create(&thread->thread, NULL, run, thread);
 	assert(rc == 0);
+}
+
+struct flushers *flushers_start(const struct flushers_config *config, const struct clock *clock)
+{
+	size_t threads = (size_t)config->threads;
+	struct flushers *flushers = xcalloc(
+		1, sizeof(*flushers) + threads * sizeof(flushers->threads[0]));
+	pthread_condattr_t attributes;
+
+	assert(config->threads >= 1 && config->threads <= FLUSHER_THREADS_MAX);
+	flushers->config = *config;
+	flushers->clock = clock;
+	pthread_mutex_init(&flushers->lock, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&flushers->changed, &attributes);
+	pthread_condattr_destroy(&attributes);
+	for (size_t i = 0; i < threads; i++)
+		start_thread(flushers, &flushers->threads[i]);
+	return flushers;
+}
+
+void flushers_stop(struct flushers *flushers)
+{
+	pthread_mutex_lock(&flushers->lock);
+	assert(!flushers->fresh.first && !flushers->failed.first);
+	flushers->stop = true;
+	for (int i = 0; i < flushers->config.threads; i++) {
+		struct store *store = flushers->threads[i].store;
+
+		store->ops->interrupt(store);
+	}
+	pthread_cond_broadcast(&flushers->changed);
+	pthread_mutex_unlock(&flushers->lock);
+	for (int i = 0; i < flushers->config.threads; i++) {
+		struct flusher_thread *thread = &flushers->threads[i];
+
+		pthread_join(thread->thread, NULL);
+		thread->store->ops->destroy(thread->store);
+	}
+	pthread_cond_destroy(&flushers->changed);
+	pthread_mutex_destroy(&flushers->lock);
+	free(flushers);
+}
+
+/* A partition's ------------------------------------------------------------------------------- */
+
+void flusher_init(struct flusher *flusher, uint64_t seed)
+{
+	flush_init(&flusher->flush, NULL, seed);
+	atomic_init(&flusher->busy, false);
+}
+
+void flusher_finish(struct flusher *flusher)
+{
+	pthread_mutex_lock(&flusher->flushers->lock);
+	assert(!atomic_load(&flusher->busy));
+	pthread_mutex_unlock(&flusher->flushers->lock);
+	flush_finish(&flusher->flush);
 }
 
 void flusher_submit(struct flusher *flusher)
 {
+	struct flushers *flushers = flusher->flushers;
+	const struct clock *clock = flushers->clock;
+
 	assert(!atomic_load(&flusher->busy));
 	atomic_store(&flusher->busy, true);
-	wakeup_ring(&flusher->wakeup);
+	flusher->begun_us = flusher->queued_us = clock->now_us(clock);
+	flusher->due_ms = clock->now_ms(clock);
+	pthread_mutex_lock(&flushers->lock);
+	append(&flushers->fresh, flusher);
+	pthread_cond_signal(&flushers->changed);
+	pthread_mutex_unlock(&flushers->lock);
 }
 
 bool flusher_busy(const struct flusher *flusher)
@@ -73,21 +380,39 @@ bool flusher_busy(const struct flusher *flusher)
 	return atomic_load(&flusher->busy);
 }
 
+/* Under the lock.  The thread that drives it, or NULL: it has ended. */
+static struct flusher_thread *end_or_find(struct flusher *flusher)
+{
+	struct flushers *flushers = flusher->flushers;
+
+	assert(atomic_load(&flusher->flush.abandon));
+	if (take_out(&flushers->fresh, flusher) || take_out(&flushers->failed, flusher)) {
+		flush_step(&flusher->flush);
+		assert(flush_ended(&flusher->flush));
+		tell(flusher);
+	}
+	for (int i = 0; i < flushers->config.threads; i++)
+		if (flushers->threads[i].driven == flusher)
+			return &flushers->threads[i];
+	return NULL;
+}
+
+void flusher_abandoned(struct flusher *flusher)
+{
+	pthread_mutex_lock(&flusher->flushers->lock);
+	end_or_find(flusher);
+	pthread_mutex_unlock(&flusher->flushers->lock);
+}
+
 void flusher_interrupt(struct flusher *flusher)
 {
-	wakeup_ring(&flusher->wakeup);
-}
+	struct flusher_thread *thread;
 
-void flusher_stop(struct flusher *flusher)
-{
-	assert(!atomic_load(&flusher->busy));
-	atomic_store(&flusher->stop, true);
-	wakeup_ring(&flusher->wakeup);
-	pthread_join(flusher->thread, NULL);
-}
-
-void flusher_finish(struct flusher *flusher)
-{
-	flush_finish(&flusher->flush);
-	wakeup_finish(&flusher->wakeup);
+	pthread_mutex_lock(&flusher->flushers->lock);
+	thread = end_or_find(flusher);
+	if (thread) {
+		thread->interrupted = true;
+		thread->store->ops->interrupt(thread->store);
+	}
+	pthread_mutex_unlock(&flusher->flushers->lock);
 }

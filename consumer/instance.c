@@ -7,6 +7,8 @@
 
 #include "log.h"
 #include "mem.h"
+#include "readers.h"
+#include "wakeup.h"
 
 #define STOP_LOOK_MS 20   /* between two looks whether the thread has ended */
 #define STUCK_MS     1000 /* a tick that takes longer waits for the database */
@@ -15,6 +17,8 @@ struct instance {
 	struct instance_config config;
 	struct instance_edges edges;
 	struct leader *leader;
+	struct flushers *flushers;
+	struct readers *readers;
 	struct wakeup wakeup;
 	pthread_t thread;
 	atomic_bool ended;
@@ -52,10 +56,10 @@ static void acquired(void *context, int32_t partition, int64_t epoch)
 {
 	struct instance *instance = context;
 	const struct instance_edges *edges = &instance->edges;
-	struct worker_config config = instance->config.worker;
+	struct partition_config config = instance->config.partition;
 	struct worker_edges worker_edges = {
-		.reader = edges->store_create(edges->context),
-		.flush_store = edges->store_create(edges->context),
+		.reader = readers_store(instance->readers),
+		.flushers = instance->flushers,
 		.topic = edges->topic_create(edges->context, partition),
 		.publisher = edges->publisher,
 		.clock = edges->clock,
@@ -69,9 +73,9 @@ static void acquired(void *context, int32_t partition, int64_t epoch)
 
 	assert(instance->workers[partition] == NULL);
 	log_info("lease acquired", LI("partition", partition), LI("epoch", epoch));
-	config.partition.partition = partition;
-	config.partition.epoch = epoch;
-	config.partition.seed ^= (uint64_t)epoch;
+	config.partition = partition;
+	config.epoch = epoch;
+	config.seed ^= (uint64_t)epoch;
 	gauge_set(&edges->metrics[partition].epoch, epoch);
 	partition_metrics_enter(&edges->metrics[partition], PARTITION_ACQUIRING);
 	set_worker(instance, partition, worker_start(&config, &worker_edges));
@@ -192,6 +196,27 @@ static void *run(void *argument)
 	return NULL;
 }
 
+static void share_connections(struct instance *instance)
+{
+	const struct instance_config *config = &instance->config;
+	const struct instance_edges *edges = &instance->edges;
+	struct flushers_config flushers = {
+		.threads = config->flushers,
+		.keepalive_ms = config->keepalive_ms,
+		.store_create = edges->store_create,
+		.context = edges->context,
+	};
+	struct readers_config readers = {
+		.connections = config->flushers,
+		.silence_max_ms = config->keepalive_ms,
+		.store_create = edges->store_create,
+		.context = edges->context,
+	};
+
+	instance->flushers = flushers_start(&flushers, edges->clock);
+	instance->readers = readers_create(&readers, edges->clock);
+}
+
 struct instance *instance_start(
 	const struct instance_config *config, const struct instance_edges *edges)
 {
@@ -216,6 +241,7 @@ struct instance *instance_start(
 	atomic_init(&instance->ended, false);
 	for (int32_t i = 0; i < config->leader.partitions; i++)
 		clear_gauges(&edges->metrics[i]);
+	share_connections(instance);
 	instance->leader = leader_create(&config->leader, edges->lease_store, &events);
 	rc = pthread_create(&instance->thread, NULL, run, instance);
 	assert(rc == 0);
@@ -244,6 +270,8 @@ void instance_stop(struct instance *instance)
 		nanosleep(&pause, NULL);
 	}
 	pthread_join(instance->thread, NULL);
+	flushers_stop(instance->flushers);
+	readers_destroy(instance->readers);
 }
 
 void instance_destroy(struct instance *instance)

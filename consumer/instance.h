@@ -2,7 +2,8 @@
  * One instance of the daemon: its leases, and a worker for each partition that it owns.
  *
  * A thread of its own ticks the leader, starts a worker for what was acquired, and joins those that
- * ended.  How a worker's edges are made is the caller's: main gives the real ones, a test those in
+ * ended.  The workers share flushers and connections for reading, as many of the one as of the
+ * other.  How a worker's edges are made is the caller's: main gives the real ones, a test those in
  * memory.
  */
 #ifndef CONSUMER_INSTANCE_H
@@ -13,11 +14,13 @@
 
 struct instance_config {
 	struct leader_config leader;
-	struct worker_config worker; /* .partition.partition and .epoch are filled in for each */
+	struct partition_config partition; /* .partition and .epoch are filled in for each */
+	int flushers;                      /* threads and connections that write; as many read */
+	int64_t keepalive_ms;              /* an idle connection is used that often */
 };
 
 struct instance_edges {
-	struct store *(*store_create)(void *context);
+	struct store *(*store_create)(void *context); /* any thread */
 	struct topic *(*topic_create)(void *context, int32_t partition);
 	void *context;
 	struct lease_store *lease_store;

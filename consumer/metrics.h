@@ -130,7 +130,8 @@ struct partition_metrics {
 	struct histogram event_latency; /* ms */
 	struct histogram flush_events;
 	struct histogram flush_step[FLUSH_STEPS]; /* us; the flusher */
-	struct histogram flush_total;             /* us; the flusher */
+	struct histogram flush_queue;             /* us, waiting for a flusher; the flusher */
+	struct histogram flush_total;             /* us, from submit to commit; the flusher */
 	struct errno_counters mysql_retries;      /* the flusher and the reader */
 	counter drift;                            /* the sampler */
 	char apart[64]; /* the next partition's counters are in another cache line */

@@ -14,6 +14,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -324,23 +325,26 @@ static void write_flush_events(const struct metrics_scrape *scrape, const struct
 
 /* The process's partitions together ----------------------------------------------------------- */
 
-/* `step` FLUSH_STEPS stands for the whole flush. */
-static void write_flush_stage(const struct metrics_scrape *scrape, const char *stage, int step)
+/* `offset`: of the stage's histogram in struct partition_metrics. */
+static void write_flush_stage(const struct metrics_scrape *scrape, const char *stage, size_t offset)
 {
 	const struct metrics *metrics = scrape->metrics;
 	struct counted counted = {0};
 
 	for (int32_t i = 0; i < metrics->partition_count; i++)
-		add_up(&counted, step == FLUSH_STEPS ? &metrics->partitions[i].flush_total
-						     : &metrics->partitions[i].flush_step[step]);
+		add_up(&counted, (const void *)((const char *)&metrics->partitions[i] + offset));
 	sample_histogram(scrape, "stage", stage, &bounds_flush_us, &counted);
 }
 
 static void write_flush_duration(const struct metrics_scrape *scrape)
 {
-	for (int i = FLUSH_CONNECT; i < FLUSH_ENDED; i++)
-		write_flush_stage(scrape, flush_step_text((enum flush_step)i), i);
-	write_flush_stage(scrape, "total", FLUSH_STEPS);
+	size_t steps = offsetof(struct partition_metrics, flush_step);
+
+	write_flush_stage(scrape, "queue", offsetof(struct partition_metrics, flush_queue));
+	for (size_t i = FLUSH_CONNECT; i < FLUSH_ENDED; i++)
+		write_flush_stage(scrape, flush_step_text((enum flush_step)i),
+			steps + i * sizeof(struct histogram));
+	write_flush_stage(scrape, "total", offsetof(struct partition_metrics, flush_total));
 }
 
 struct retries {
@@ -536,11 +540,13 @@ const struct metrics_family metrics_families[] = {
 		.write_partition = write_fenced},
 	{"ledger_flush_duration_seconds", METRICS_HISTOGRAM, "seconds", "stage",
 		"Time of one statement of a flush, and of the whole flush (stage total).",
-		"Of all partitions of this instance. `journal` and `balances` are the loads, "
+		"Of all partitions of this instance. `queue` is the wait for a thread: if it is "
+		"long and the database has cores to spare, raise `consumer.flushers`. `journal` "
+		"and `balances` are the loads, "
 		"`commit` is mostly the database's fsync, `fence` waits while another owner's "
 		"transaction is open; `connect`, `settle_connect` and `settle` only happen after "
-		"an error. `total` is from the first statement to the commit, with all repeats "
-		"and pauses, of flushes that committed; so do not add `total` to the others. "
+		"an error. `total` is from the hand-over to the commit, with all waits, "
+		"repeats and pauses, of flushes that committed; so do not add `total` to the others. "
 		"Where the time goes: `sum by (stage) "
 		"(rate(ledger_flush_duration_seconds_sum[5m]))`.",
 		.write = write_flush_duration},

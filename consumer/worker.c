@@ -5,6 +5,7 @@
 
 #include "log.h"
 #include "mem.h"
+#include "wakeup.h"
 
 struct worker {
 	struct worker_edges edges;
@@ -52,11 +53,10 @@ static bool lease_valid(void *context, int32_t partition, int64_t now_ms)
 static void interrupt(struct worker *worker)
 {
 	struct store *reader = worker->edges.reader;
-	struct store *flush_store = worker->edges.flush_store;
 
 	atomic_store(&worker->interrupted, true);
 	reader->ops->interrupt(reader);
-	flush_store->ops->interrupt(flush_store);
+	flusher_interrupt(&worker->flusher);
 }
 
 static void on_state(void *context, int32_t partition, enum partition_state from,
@@ -79,8 +79,8 @@ static void on_state(void *context, int32_t partition, enum partition_state from
 			partition_state_text(to), reason);
 	if (to == PARTITION_FENCED)
 		interrupt(worker);
-	if (to == PARTITION_FENCED || to == PARTITION_HALTED)
-		flusher_interrupt(&worker->flusher);
+	if (to == PARTITION_HALTED)
+		flusher_abandoned(&worker->flusher);
 }
 
 static void count_retry(struct worker *worker, const struct store *store)
@@ -113,7 +113,7 @@ static void on_flush_retry(void *context, enum flush_step step, const struct err
 
 	if (atomic_load(&worker->interrupted))
 		return;
-	count_retry(worker, worker->edges.flush_store);
+	count_retry(worker, worker->flusher.flush.store);
 	log_warn("flush will be tried again",
 		LI("partition", worker->flusher.flush.request.partition),
 		LS("step", flush_step_text(step)), LS("error", err->text));
@@ -132,7 +132,6 @@ static void *run(void *argument)
 		atomic_store(&worker->beat_ms, worker->edges.clock->now_ms(worker->edges.clock));
 		wakeup_wait(&worker->wakeup, wait_ms);
 	}
-	flusher_stop(&worker->flusher); /* here, as it may be waiting for the database */
 	atomic_store(&worker->ended, true);
 	worker->edges.ended(worker->edges.context);
 	return NULL;
@@ -158,7 +157,7 @@ static struct partition_edges partition_edges(struct worker *worker)
 	};
 }
 
-struct worker *worker_start(const struct worker_config *config, const struct worker_edges *edges)
+struct worker *worker_start(const struct partition_config *config, const struct worker_edges *edges)
 {
 	struct worker *worker = xcalloc(1, sizeof *worker);
 	struct partition_edges inner;
@@ -169,17 +168,16 @@ struct worker *worker_start(const struct worker_config *config, const struct wor
 	atomic_init(&worker->interrupted, false);
 	atomic_init(&worker->ended, false);
 	atomic_init(&worker->beat_ms, edges->clock->now_ms(edges->clock));
-	worker->flusher.clock = edges->clock;
+	worker->flusher.flushers = edges->flushers;
 	worker->flusher.metrics = edges->metrics;
-	worker->flusher.keepalive_ms = config->keepalive_ms;
 	worker->flusher.ended = wake;
 	worker->flusher.ended_context = worker;
-	flusher_start(&worker->flusher, edges->flush_store, config->partition.seed);
+	flusher_init(&worker->flusher, config->seed);
 	worker->flusher.flush.on_retry = on_flush_retry;
 	worker->flusher.flush.on_retry_context = worker;
 
 	inner = partition_edges(worker);
-	worker->partition = partition_create(&config->partition, &inner);
+	worker->partition = partition_create(config, &inner);
 	rc = pthread_create(&worker->thread, NULL, run, worker);
 	assert(rc == 0);
 	return worker;
@@ -188,10 +186,9 @@ struct worker *worker_start(const struct worker_config *config, const struct wor
 void worker_join(struct worker *worker)
 {
 	pthread_join(worker->thread, NULL);
-	partition_destroy(worker->partition);
 	flusher_finish(&worker->flusher);
+	partition_destroy(worker->partition);
 	worker->edges.reader->ops->destroy(worker->edges.reader);
-	worker->edges.flush_store->ops->destroy(worker->edges.flush_store);
 	worker->edges.topic->ops->destroy(worker->edges.topic);
 	wakeup_finish(&worker->wakeup);
 	free(worker);
@@ -212,7 +209,6 @@ void worker_lose(struct worker *worker, bool fenced)
 {
 	partition_lose(worker->partition, fenced);
 	interrupt(worker);
-	flusher_interrupt(&worker->flusher);
 	wake(worker);
 }
 

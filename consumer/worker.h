@@ -1,12 +1,13 @@
 /*
- * A partition in the daemon: its thread, its flusher and its two connections, for one lease.
+ * A partition in the daemon: its thread, and its place among the flushers, for one lease.
  *
- * The worker owns what it is given: the two stores and the topic.  It ends by itself when the
- * partition does; the instance then joins and destroys it.
+ * The worker owns the reader and the topic that it is given.  It ends by itself when the partition
+ * does; the instance then joins and destroys it.
  *
- * A database that hangs holds no thread longer than the lease: when that is lost, both connections
- * are interrupted.  A COMMIT that was under way may have happened or not; the partition forgets it
- * either way, and the next owner reads next_offset.
+ * A database that hangs holds no worker longer than the lease: when that is lost, whatever is asked
+ * or written for this partition is interrupted, and nothing of another one.  A COMMIT that was
+ * under way may have happened or not; the partition forgets it either way, and the next owner reads
+ * next_offset.
  */
 #ifndef CONSUMER_WORKER_H
 #define CONSUMER_WORKER_H
@@ -15,16 +16,11 @@
 #include "incidents.h"
 #include "partition.h"
 
-struct worker_config {
-	struct partition_config partition;
-	int64_t keepalive_ms;
-};
-
 /* What a worker is given, and what it uses.  `ended` is called once, from the worker's thread, when
  * it no longer needs anything. */
 struct worker_edges {
 	struct store *reader;
-	struct store *flush_store;
+	struct flushers *flushers;
 	struct topic *topic;
 	struct publisher *publisher; /* NULL: Redis is off */
 	const struct clock *clock;
@@ -38,7 +34,8 @@ struct worker_edges {
 
 struct worker;
 
-struct worker *worker_start(const struct worker_config *config, const struct worker_edges *edges);
+struct worker *worker_start(
+	const struct partition_config *config, const struct worker_edges *edges);
 
 /* Frees, after worker_ended: then no thread has anything to wait for. */
 void worker_join(struct worker *worker);
