@@ -5,13 +5,24 @@
 
 #include "mem.h"
 
-#define ARENA_CHUNK_BYTES ((size_t)1 << 20)
+#define ARENA_CHUNK_BYTES_MAX ((size_t)1 << 20)
+#define ARENA_CHUNK_BYTES_MIN ((size_t)64 << 10)
+
+/* What a batch may waste in its arena, twice, is small beside what it may hold. */
+static size_t chunk_bytes(size_t bytes_max)
+{
+	size_t bytes = bytes_max / 16;
+
+	if (bytes > ARENA_CHUNK_BYTES_MAX)
+		return ARENA_CHUNK_BYTES_MAX;
+	return bytes > ARENA_CHUNK_BYTES_MIN ? bytes : ARENA_CHUNK_BYTES_MIN;
+}
 
 void batch_init(struct batch *b, size_t capacity, size_t bytes_max, enum balance_pin pin)
 {
 	assert(capacity > 0);
 	*b = (struct batch){.capacity = capacity, .bytes_max = bytes_max, .pin = pin};
-	arena_init(&b->arena, ARENA_CHUNK_BYTES);
+	arena_init(&b->arena, chunk_bytes(bytes_max));
 	b->records = xcalloc(capacity, sizeof *b->records);
 	b->touched = xcalloc(capacity, sizeof *b->touched);
 	b->order = xcalloc(capacity, sizeof *b->order);
@@ -90,5 +101,5 @@ size_t batch_bytes_max(size_t capacity, size_t bytes_max)
 	/* Three fields of every message are rounded up to 8 bytes; the arena takes whole chunks. */
 	return capacity *
 		       (sizeof(struct record) + sizeof(struct touched) + sizeof(uint32_t) + 3 * 8) +
-	       bytes_max + 2 * ARENA_CHUNK_BYTES;
+	       bytes_max + 2 * chunk_bytes(bytes_max);
 }

@@ -355,10 +355,11 @@ static int plan_memory(struct daemon *d, struct error *err)
 		LU("redis_pending_bytes", pending_bytes),
 		LU("balances_bytes", plan->balances_bytes),
 		LU("balances", plan->balances_bytes / BALANCE_BYTES_MAX),
-		LU("dedupe_ids", plan->dedupe_ids));
+		LU("dedupe_ids", plan->dedupe_ids), LU("batch_max_events", plan->batch_max_events),
+		LU("batch_max_bytes", plan->batch_max_bytes));
 	if (plan->lowered)
-		log_warn("ids remembered or prefetched bytes are less than configured, so that all "
-			 "partitions fit; raise consumer.memory_max for more");
+		log_warn("ids remembered, batches or prefetched bytes are less than configured, so "
+			 "that all partitions fit; raise consumer.memory_max for more");
 	return 0;
 }
 
@@ -472,6 +473,8 @@ static void instance_begin(struct daemon *d)
 	};
 
 	config.partition.dedupe_ids = d->memory.dedupe_ids;
+	config.partition.batch_max_events = d->memory.batch_max_events;
+	config.partition.batch_max_bytes = d->memory.batch_max_bytes;
 	instance = instance_start(&config, &edges);
 	pthread_mutex_lock(&d->lock);
 	d->instance = instance;

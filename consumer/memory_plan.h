@@ -3,8 +3,9 @@
  * taken: each partition that it may own needs two batches, the ids it remembers, what librdkafka
  * prefetches, and room for the balances of two batches.  The rest is for balances.
  *
- * Where the wanted sizes do not leave half of the memory for balances, ids and prefetch are lowered
- * (not below their least), so that the defaults work for one partition and for hundreds.
+ * Where the wanted sizes do not leave half of the memory for balances, they are lowered (not below
+ * their least), so that the defaults work for one partition and for hundreds.  Each time that is
+ * halved which saves the most.
  */
 #ifndef CONSUMER_MEMORY_PLAN_H
 #define CONSUMER_MEMORY_PLAN_H
@@ -15,11 +16,14 @@
 struct memory_plan {
 	size_t max_bytes;       /* all of it */
 	size_t partition_bytes; /* what a partition takes at start, prefetch included */
-	size_t fetch_bytes;     /* of that, for librdkafka's queue */
 	size_t fixed_bytes;     /* for all partitions that the instance may own */
 	size_t balances_bytes;  /* left for balances beyond the least */
-	size_t dedupe_ids;      /* a partition */
-	bool lowered;           /* ids or prefetch are less than configured */
+	/* Of each partition, no more than wanted: */
+	size_t fetch_bytes; /* librdkafka's queue */
+	size_t dedupe_ids;
+	size_t batch_max_events;
+	size_t batch_max_bytes;
+	bool lowered; /* something is less than wanted */
 };
 
 /*
