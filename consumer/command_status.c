@@ -1,11 +1,15 @@
 /* `ledgerd status`. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "command.h"
+#include "clock.h"
 #include "servers.h"
 #include "status.h"
 #include "topic_kafka.h"
+
+#define BETWEEN_LOOKS_S 2
 
 static const char *const examples[] = {
 	"ledgerd status",
@@ -27,6 +31,37 @@ static int64_t high_watermark(void *context, int32_t partition)
 	return rc == 0 ? high : -1;
 }
 
+static void look(struct progress *progress, const struct status *status)
+{
+	struct progress_sum sum = status_sum(status);
+
+	progress_look(progress, &sum, clock_system.now_ms(&clock_system));
+}
+
+/* With how fast a backlog shrinks, which takes a second look, a while later. */
+static enum db_result read_twice(
+	struct db *db, struct kafka_client *kafka, struct status *ret_status, struct error *err)
+{
+	const struct timespec pause = {.tv_sec = BETWEEN_LOOKS_S};
+	struct progress progress = {0};
+	enum db_result result = status_read(db, high_watermark, kafka, ret_status, err);
+
+	if (result != DB_OK)
+		return result;
+	look(&progress, ret_status);
+	ret_status->backlog = progress_report(&progress);
+	if (!progress_is_backlog(&ret_status->backlog))
+		return DB_OK;
+	nanosleep(&pause, NULL);
+	status_finish(ret_status);
+	result = status_read(db, high_watermark, kafka, ret_status, err);
+	if (result == DB_OK) {
+		look(&progress, ret_status);
+		ret_status->backlog = progress_report(&progress);
+	}
+	return result;
+}
+
 static int show(const struct config *config, struct kafka_client *kafka, bool json)
 {
 	struct db_options options;
@@ -38,7 +73,7 @@ static int show(const struct config *config, struct kafka_client *kafka, bool js
 	servers_db_options(config, &options);
 	options.local_infile = false;
 	db = db_create(&options);
-	result = status_read(db, high_watermark, kafka, &status, &err);
+	result = read_twice(db, kafka, &status, &err);
 	if (result == DB_OK && json) {
 		char *text = status_dump(&status);
 
@@ -64,7 +99,8 @@ int command_status(int argc, char **argv)
 		.usage = "[--json]",
 		.summary =
 			"Partitions, their owners, epochs, offsets and lag, and the instances that are\n"
-			"alive.  A lag of - means that Kafka did not answer.",
+			"alive.  A lag of ? means that Kafka did not answer.  A backlog is looked at\n"
+			"twice, two seconds apart, to tell how long it will take.",
 		.options = table,
 		.examples = examples,
 	};

@@ -16,6 +16,7 @@
 #include "log.h"
 #include "memory_plan.h"
 #include "migrate.h"
+#include "news.h"
 #include "notify.h"
 #include "publisher_thread.h"
 #include "servers.h"
@@ -45,6 +46,7 @@ struct daemon {
 	struct metrics metrics;
 	bool metrics_ready;
 	struct incidents incidents;
+	struct news news;
 	struct ledger_meta meta;
 	uint64_t seed;
 
@@ -205,11 +207,12 @@ static void answer_status(void *context, struct http_response *response)
 	struct daemon *d = context;
 	struct db *db = questioner(d);
 	struct incident incidents[INCIDENTS_MAX];
-	const struct status_here here = {d->cfg->consumer.id, LEDGERD_VERSION, incidents,
-		incidents_read(&d->incidents, incidents)};
+	struct status_here here = {d->cfg->consumer.id, LEDGERD_VERSION, incidents,
+		incidents_read(&d->incidents, incidents), {0}};
 	struct error err;
 	char *json = NULL;
 
+	here.backlog = news_backlog(&d->news);
 	response->content_type = "application/json";
 	if (status_json(db, high_watermark, d, &here, &json, &err) != DB_OK) {
 		response->status = 503;
@@ -541,6 +544,7 @@ static int watch(struct daemon *d)
 	while (!told_to_stop(WATCH_MS)) {
 		atomic_store(&d->beat_ms, now_ms(d));
 		check_layout(d);
+		news_look(&d->news, &d->metrics, now_ms(d));
 		tell_manager(d);
 		log_tick();
 		if (kafka_client_failed(d->kafka, &err)) {
@@ -582,6 +586,7 @@ static void stop(struct daemon *d)
 	if (d->metrics_ready)
 		metrics_finish(&d->metrics);
 	incidents_finish(&d->incidents);
+	news_finish(&d->news);
 	pthread_mutex_destroy(&d->lock);
 }
 
@@ -618,6 +623,7 @@ int daemon_run(const struct config *cfg)
 
 	pthread_mutex_init(&d.lock, NULL);
 	incidents_init(&d.incidents);
+	news_init(&d.news, now_ms(&d));
 	randombytes_buf(&d.seed, sizeof d.seed);
 	atomic_init(&d.beat_ms, now_ms(&d));
 	servers_db_options(cfg, &d.db_options);

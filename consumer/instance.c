@@ -135,6 +135,7 @@ static void clear_gauges(struct partition_metrics *metrics)
 	gauge_set(&metrics->next_offset, -1);
 	gauge_set(&metrics->high_watermark, -1);
 	gauge_set(&metrics->oldest_event_ms, 0);
+	gauge_set(&metrics->random_ids, -1);
 	gauge_set(&metrics->balances, 0);
 	gauge_set(&metrics->balances_bytes, 0);
 }

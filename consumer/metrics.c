@@ -94,6 +94,7 @@ void metrics_init(struct metrics *metrics, int32_t partition_count)
 		metrics->eligible[i] = true;
 		gauge_set(&metrics->partitions[i].next_offset, -1);
 		gauge_set(&metrics->partitions[i].high_watermark, -1);
+		gauge_set(&metrics->partitions[i].random_ids, -1);
 	}
 }
 

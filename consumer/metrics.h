@@ -125,6 +125,8 @@ struct partition_metrics {
 	gauge high_watermark;  /* -1: not known */
 	gauge epoch;           /* 0: not ours; the instance */
 	gauge oldest_event_ms; /* wall clock of the oldest event not yet committed; 0: none */
+	gauge random_ids;      /* of 1,000 transaction ids, those in no order (id_spread.h); -1: not
+				  known */
 	gauge balances;        /* entries in memory */
 	gauge balances_bytes;
 	struct histogram event_latency; /* ms */

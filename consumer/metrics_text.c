@@ -248,6 +248,15 @@ static void write_oldest_event(const struct metrics_scrape *scrape, const struct
 		sample_quotient(scrape, &label, 1, age_ms > 0 ? age_ms : 0, 1000);
 }
 
+static void write_random_ids(const struct metrics_scrape *scrape, const struct metrics_turn *turn)
+{
+	struct metrics_label label = {"partition", turn->number};
+	int64_t permille = gauge_read(&turn->counted->random_ids);
+
+	if (turn->ours && permille >= 0)
+		sample_quotient(scrape, &label, 1, permille, 1000);
+}
+
 static void write_next_offset(const struct metrics_scrape *scrape, const struct metrics_turn *turn)
 {
 	int64_t next_offset = gauge_read(&turn->counted->next_offset);
@@ -512,6 +521,15 @@ const struct metrics_family metrics_families[] = {
 		"It never falls, but when the database was restored from an older copy. At the "
 		"end of the log it is the log's end. Absent while the partition is not ours.",
 		.write_partition = write_next_offset},
+	{"ledger_random_ids_ratio", METRICS_GAUGE, "", "partition",
+		"Share of the transaction ids that are in no order, about.",
+		"Near 0: ids are ordered by time, or counted, and the journal's unique index is "
+		"written at a few places. Near 1: they are random (UUIDv4, hashes), and once the "
+		"index outgrows the database's memory the rate falls to a fraction; producers "
+		"should make UUIDv7 or ULIDs. A mixture is told a little low. Some ids of each "
+		"flush are looked at; absent before some thousands were. Just after a start it "
+		"may be high for a minute, as ids of one moment are in no order.",
+		.write_partition = write_random_ids},
 	{"ledger_partition_state", METRICS_GAUGE, "", "partition, state",
 		"1 for the state that the partition is in at this instance, 0 for the others.",
 		"`running` is normal, `idle` means that another instance has it, or nobody. "

@@ -32,7 +32,7 @@ static struct ledger_config ledger_config(const struct partition_config *config)
 
 static size_t buffers_bytes(const struct partition_config *config)
 {
-	return PARTITION_ITEMS * sizeof(struct topic_item) +
+	return sizeof(struct partition) + PARTITION_ITEMS * sizeof(struct topic_item) +
 	       config->batch_max_events * (sizeof(struct balance_key) + sizeof(struct balance_row) +
 						  sizeof(struct event *));
 }
@@ -63,6 +63,7 @@ struct partition *partition_create(
 	p->state = PARTITION_ACQUIRING;
 	budget_force(edges->budget, batches_bytes(config));
 	ledger_init(&p->ledger, edges->budget, &ledger);
+	id_spread_init(&p->id_spread, config->seed);
 	memcpy(p->ledger.key, config->key, sizeof p->ledger.key);
 	batch_init(&p->batches[0], events, config->batch_max_bytes, BALANCE_PIN_EVEN);
 	batch_init(&p->batches[1], events, config->batch_max_bytes, BALANCE_PIN_ODD);
@@ -298,6 +299,8 @@ static void settle_committed(struct partition *p)
 	count_outcomes(p->edges.metrics, b);
 	count_latencies(p->edges.metrics, b, p->edges.clock->wall_ms(p->edges.clock));
 	gauge_set(&p->edges.metrics->next_offset, b->end_offset);
+	id_spread_look(&p->id_spread, b);
+	gauge_set(&p->edges.metrics->random_ids, id_spread_permille(&p->id_spread));
 	p->edges.topic->ops->mirror(p->edges.topic, b->end_offset);
 	p->flying = NULL;
 

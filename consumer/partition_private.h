@@ -5,6 +5,7 @@
 
 #include <stdatomic.h>
 
+#include "id_spread.h"
 #include "partition.h"
 
 #define PARTITION_ITEMS 1024 /* messages taken from the topic at once */
@@ -29,6 +30,7 @@ struct partition {
 	struct partition_edges edges;
 	enum partition_state state;
 	struct ledger ledger;
+	struct id_spread id_spread;
 
 	struct batch batches[2];
 	struct batch *flying;   /* in the ledger and on its way to the database, or NULL */

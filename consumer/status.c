@@ -106,12 +106,29 @@ static void ask_watermarks(struct status *status, status_watermark_fn *watermark
 	}
 }
 
+struct progress_sum status_sum(const struct status *status)
+{
+	struct progress_sum sum = {0};
+
+	for (size_t i = 0; i < status->partition_count; i++) {
+		const struct status_partition *p = &status->partitions[i];
+
+		if (p->high_watermark < 0)
+			continue;
+		sum.committed += p->next_offset;
+		sum.end += p->next_offset + p->lag;
+		sum.key++;
+	}
+	return sum;
+}
+
 enum db_result status_read(struct db *db, status_watermark_fn *watermark, void *context,
 	struct status *ret_status, struct error *err)
 {
 	enum db_result result = db_ensure(db, err);
 
-	*ret_status = (struct status){0};
+	*ret_status = (struct status){
+		.backlog = {PROGRESS_UNKNOWN, PROGRESS_UNKNOWN, PROGRESS_UNKNOWN}};
 	if (result == DB_OK)
 		result = read_meta(db, ret_status, err);
 	if (result == DB_OK)
@@ -192,12 +209,38 @@ static void print_members(const struct status *status, FILE *file)
 	table_finish(&table);
 }
 
+/* "about 12 min" */
+static void print_time_left(int64_t seconds, FILE *file)
+{
+	if (seconds < 0)
+		fputs("not getting closer to the log's end", file);
+	else if (seconds < 120)
+		fprintf(file, "about %" PRId64 " s left", seconds);
+	else if (seconds < 7200)
+		fprintf(file, "about %" PRId64 " min left", seconds / 60);
+	else
+		fprintf(file, "about %.1f h left", (double)seconds / 3600);
+}
+
+static void print_backlog(const struct status *status, FILE *file)
+{
+	const struct progress_report *backlog = &status->backlog;
+
+	if (backlog->per_second < 0 || !progress_is_backlog(backlog))
+		return;
+	fprintf(file, "\nbacklog: %" PRId64 " events, %" PRId64 " a second, ", backlog->left,
+		backlog->per_second);
+	print_time_left(backlog->seconds, file);
+	fputc('\n', file);
+}
+
 void status_print(const struct status *status, FILE *file)
 {
 	fprintf(file, "%s, schema %d; topic %s, Kafka cluster %s\n\n", status->server,
 		status->schema_version, status->topic[0] ? status->topic : "not known yet",
 		status->kafka_cluster_id[0] ? status->kafka_cluster_id : "not known yet");
 	print_partitions(status, file);
+	print_backlog(status, file);
 	fputc('\n', file);
 	print_members(status, file);
 	for (size_t i = 0; i < status->partition_count; i++) {
@@ -279,12 +322,19 @@ static json_t *json_here(const struct status_here *here)
 		here->version, "incidents", incidents);
 }
 
+static json_t *json_backlog(const struct progress_report *backlog)
+{
+	return json_pack("{s:o, s:o, s:o}", "events", known(backlog->left), "events_per_second",
+		known(backlog->per_second), "seconds_left", known(backlog->seconds));
+}
+
 char *status_dump(const struct status *status)
 {
-	json_t *root = json_pack("{s:s, s:i, s:o, s:o, s:o, s:o}", "server", status->server,
+	json_t *root = json_pack("{s:s, s:i, s:o, s:o, s:o, s:o, s:o}", "server", status->server,
 		"schema_version", status->schema_version, "topic", text_or_null(status->topic),
 		"kafka_cluster_id", text_or_null(status->kafka_cluster_id), "partitions",
-		json_partitions(status), "instances", json_members(status));
+		json_partitions(status), "instances", json_members(status), "backlog",
+		json_backlog(&status->backlog));
 	char *text;
 
 	if (status->here)
@@ -301,6 +351,8 @@ enum db_result status_json(struct db *db, status_watermark_fn *watermark, void *
 	enum db_result result = status_read(db, watermark, context, &status, err);
 
 	status.here = here;
+	if (here)
+		status.backlog = here->backlog;
 	*ret_json = result == DB_OK ? status_dump(&status) : NULL;
 	status_finish(&status);
 	return result;

@@ -9,6 +9,7 @@
 
 #include "db.h"
 #include "incidents.h"
+#include "progress.h"
 
 /* The log's high watermark of a partition; -1: not known. */
 typedef int64_t status_watermark_fn(void *context, int32_t partition);
@@ -39,6 +40,7 @@ struct status_here {
 	const char *version;
 	const struct incident *incidents; /* the newest first */
 	size_t incident_count;
+	struct progress_report backlog; /* of its own partitions */
 };
 
 struct status {
@@ -50,6 +52,7 @@ struct status {
 	size_t partition_count;
 	struct status_member *members; /* those alive */
 	size_t member_count;
+	struct progress_report backlog; /* of the partitions whose log end is known */
 	const struct status_here *here; /* NULL: no instance answers, but the command */
 };
 
@@ -57,6 +60,9 @@ struct status {
 enum db_result status_read(struct db *db, status_watermark_fn *watermark, void *context,
 	struct status *ret_status, struct error *err);
 void status_finish(struct status *status);
+
+/* What is committed and what the logs have, of all partitions whose log end is known. */
+struct progress_sum status_sum(const struct status *status);
 
 /* "owned", "free" or "halted" */
 const char *status_state_text(const struct status_partition *partition);

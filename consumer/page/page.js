@@ -310,6 +310,13 @@ function ago(at) {
 	return seconds < 0 ? "" : ` (${duration(Math.round(seconds)).replace(".0", "")} ago)`;
 }
 
+// Of what this instance owns; nothing where it is a matter of seconds.
+function timeLeft({events, events_per_second: perSecond, seconds_left: seconds}) {
+	if (!events || perSecond === null || events < 5 * perSecond)
+		return "";
+	return seconds === null ? "not getting less" : `about ${duration(seconds).replace(".0", "")} left`;
+}
+
 function showFigures(status, now, byPartition) {
 	const {metrics} = now;
 	const then = history.length ? history[0].metrics : metrics;
@@ -317,10 +324,12 @@ function showFigures(status, now, byPartition) {
 	const perSecond = [...byPartition.values()].filter((rate) => rate !== null);
 	const oldest = samples(metrics, "ledger_oldest_event_seconds").map((one) => one.value);
 
+	const backlog = status.backlog || {};
+
 	figures.rate.show(perSecond.length ? total(perSecond) : null, short);
 	figures.lag.show(known.length ? total(known.map((one) => one.lag)) : null, short,
-		known.length < status.partitions.length
-			? `known of ${known.length} of ${status.partitions.length} partitions` : "");
+		timeLeft(backlog) || (known.length < status.partitions.length
+			? `known of ${known.length} of ${status.partitions.length} partitions` : ""));
 	figures.flush.show(quantile(flushBuckets(then), flushBuckets(metrics), 0.95), duration);
 	figures.oldest.show(oldest.length ? Math.max(...oldest) : null,
 		(seconds) => seconds === 0 ? "none" : duration(seconds));

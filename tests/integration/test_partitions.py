@@ -1,0 +1,59 @@
+"""Many partitions in one process: they share threads and connections, and none waits for another."""
+
+import re
+import time
+from contextlib import closing
+from pathlib import Path
+
+from harness import event, eventually, random_events
+
+PARTITIONS = 64
+FLUSHERS = 3
+OTHER_CONNECTIONS = 3  # leases, rebuilds of Redis, and a question of /status
+
+
+def threads(instance, name):
+    tasks = Path(f"/proc/{instance.process.pid}/task").iterdir()
+    return sum((task / "comm").read_text().strip() == name for task in tasks)
+
+
+def connections(ledger):
+    return ledger.sql("SELECT COUNT(*) AS n FROM information_schema.processlist WHERE db = %s "
+                      "AND id != CONNECTION_ID()", ledger.database)[0]["n"]
+
+
+def test_partitions_share_threads_and_connections(make_ledger):
+    ledger = make_ledger(PARTITIONS, consumer_flushers=FLUSHERS)
+    one = ledger.start("one")
+    assert threads(one, "worker") == PARTITIONS
+    most = 0
+    for seed in range(5):
+        ledger.publish(random_events(4000, seed=seed, prefix=f"s{seed}"))
+        most = max(most, connections(ledger))
+    ledger.wait_consumed()
+    assert threads(one, "flusher") == FLUSHERS
+    assert 0 < most <= 2 * FLUSHERS + OTHER_CONNECTIONS
+    ledger.assert_equals_oracle()
+
+
+def test_a_locked_partition_holds_up_no_other(make_ledger):
+    """More partitions wait for a row's lock than there are flushers."""
+    ledger = make_ledger(8, consumer_flushers=2)
+    one = ledger.start("one")
+    accounts = [ledger.account_in(partition) for partition in range(8)]
+    with closing(ledger.mysql()) as mysql, mysql.cursor() as cursor:
+        cursor.execute("START TRANSACTION")
+        cursor.execute("SELECT * FROM partition_offsets WHERE kafka_partition < 7 FOR UPDATE")
+        ledger.publish([event(f"locked-{n}", accounts[n]) for n in range(7)])
+        eventually(lambda: len(set(re.findall(r"flush will be tried again.* partition=(\d+)",
+                                              one.log))) >= 2, 20, "some wait for the lock")
+        time.sleep(7 / 2)  # each has had its first try
+        for number in range(5):
+            begin = time.monotonic()
+            ledger.publish([event(f"free-{number}", accounts[7])])
+            eventually(lambda: ledger.next_offsets()[7] == number + 1, 20, "the free one goes on")
+            assert time.monotonic() - begin < 2
+        assert ledger.next_offsets()[:7] == [0] * 7
+        mysql.rollback()
+    ledger.wait_consumed()
+    ledger.assert_equals_oracle()
