@@ -31,11 +31,12 @@
 #define LAYOUT_CHECK_MS 60000 /* between two questions about the topic's shape */
 #define SERVER_AGAIN_MS 1000  /* between two attempts at the start */
 #define QUESTION_TIMEOUT_MS                                                                        \
-	5000                    /* for a server that answers nothing at the start, and in /status */
-#define PUBLISH_GRACE_MS  3000  /* for Redis at the end */
-#define BEAT_LIMIT_MS     60000 /* a loop that is silent for longer is not alive */
-#define OUT_OF_RANGE_MS   30000
-#define REDIS_OFF_PENDING 1
+	5000 /* for a server that answers nothing at the start, and in /status */
+#define PUBLISH_GRACE_MS      3000  /* for Redis at the end */
+#define BEAT_LIMIT_MS         60000 /* a loop that is silent for longer is not alive */
+#define OUT_OF_RANGE_MS       30000
+#define REDIS_OFF_PENDING     1
+#define PARTITION_EXTRA_BYTES ((size_t)128 << 10)
 
 struct daemon {
 	const struct config *cfg;
@@ -340,22 +341,36 @@ static int32_t eligible_count(const struct daemon *d)
 	return count;
 }
 
+/* What the process has before any partition, and what each takes beside its batches, ids and
+ * balances: its thread, and librdkafka's books.  Measured, not planned. */
+static size_t process_bytes(const struct daemon *d)
+{
+	struct process_stats stats = {0};
+
+	process_read(&stats);
+	return (size_t)stats.resident_bytes + (size_t)eligible_count(d) * PARTITION_EXTRA_BYTES;
+}
+
 static int plan_memory(struct daemon *d, struct error *err)
 {
 	struct partition_config wanted = partition_config(d);
 	struct publisher_config publisher = publisher_config(d);
 	size_t pending_bytes = d->cfg->redis.enabled ? publisher_bytes_max(&publisher) : 0;
+	size_t own_bytes = process_bytes(d);
 	const struct memory_plan *plan = &d->memory;
 	int rc = memory_plan(&wanted, (size_t)config_memory_bytes(d->cfg),
-		(size_t)d->cfg->kafka.fetch_buffer, pending_bytes, eligible_count(d), &d->memory,
-		err);
+		(size_t)d->cfg->kafka.fetch_buffer, pending_bytes + own_bytes, eligible_count(d),
+		&d->memory, err);
 
 	if (rc != 0)
 		return rc;
 	budget_init(&d->budget, plan->max_bytes);
+	/* What its users do not count themselves.  Partitions that are not ours yet will be. */
+	budget_force(&d->budget,
+		own_bytes + pending_bytes + (size_t)eligible_count(d) * plan->fetch_bytes);
 	log_info("memory", LU("max_bytes", plan->max_bytes), LI("partitions", eligible_count(d)),
 		LU("partition_bytes", plan->partition_bytes), LU("fetch_bytes", plan->fetch_bytes),
-		LU("redis_pending_bytes", pending_bytes),
+		LU("redis_pending_bytes", pending_bytes), LU("process_bytes", own_bytes),
 		LU("balances_bytes", plan->balances_bytes),
 		LU("balances", plan->balances_bytes / BALANCE_BYTES_MAX),
 		LU("dedupe_ids", plan->dedupe_ids), LU("batch_max_events", plan->batch_max_events),

@@ -63,7 +63,7 @@ static bool lower_most(struct memory_plan *plan)
 }
 
 int memory_plan(const struct partition_config *wanted, size_t max_bytes, size_t fetch_bytes,
-	size_t pending_bytes, int32_t partitions, struct memory_plan *ret_plan, struct error *err)
+	size_t other_bytes, int32_t partitions, struct memory_plan *ret_plan, struct error *err)
 {
 	size_t count = (size_t)partitions;
 	struct memory_plan plan = {
@@ -75,9 +75,9 @@ int memory_plan(const struct partition_config *wanted, size_t max_bytes, size_t 
 	};
 
 	plan.partition_bytes = partition_bytes(&plan);
-	while (count * plan.partition_bytes + pending_bytes > max_bytes / 2 && lower_most(&plan))
+	while (count * plan.partition_bytes + other_bytes > max_bytes / 2 && lower_most(&plan))
 		;
-	plan.fixed_bytes = count * plan.partition_bytes + pending_bytes;
+	plan.fixed_bytes = count * plan.partition_bytes + other_bytes;
 	if (plan.fixed_bytes > max_bytes)
 		return error_set(err, -ENOMEM,
 			"consumer.memory_max is %zu MiB, but %zu partitions need at least %zu MiB: "

@@ -27,10 +27,11 @@ struct memory_plan {
 };
 
 /*
- * `wanted` has batch_max_events, batch_max_bytes and dedupe_ids as configured.  -ENOMEM, with the
- * remedy, if the least does not fit.
+ * `wanted` has batch_max_events, batch_max_bytes and dedupe_ids as configured; other_bytes is what
+ * is no partition's: the process itself, and what may wait for Redis.  -ENOMEM, with the remedy, if
+ * the least does not fit.
  */
 int memory_plan(const struct partition_config *wanted, size_t max_bytes, size_t fetch_bytes,
-	size_t pending_bytes, int32_t partitions, struct memory_plan *ret_plan, struct error *err);
+	size_t other_bytes, int32_t partitions, struct memory_plan *ret_plan, struct error *err);
 
 #endif

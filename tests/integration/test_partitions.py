@@ -2,12 +2,11 @@
 
 import re
 import time
-from contextlib import closing
 from pathlib import Path
 
 from harness import event, eventually, random_events
 
-PARTITIONS = 64
+PARTITIONS = 32
 FLUSHERS = 3
 OTHER_CONNECTIONS = 3  # leases, rebuilds of Redis, and a question of /status
 
@@ -24,7 +23,7 @@ def connections(ledger):
 
 def test_partitions_share_threads_and_connections(make_ledger):
     ledger = make_ledger(PARTITIONS, consumer_flushers=FLUSHERS)
-    one = ledger.start("one")
+    one = ledger.start("one", wait=False).wait_ready(90)
     assert threads(one, "worker") == PARTITIONS
     most = 0
     for seed in range(5):
@@ -41,7 +40,7 @@ def test_a_locked_partition_holds_up_no_other(make_ledger):
     ledger = make_ledger(8, consumer_flushers=2)
     one = ledger.start("one")
     accounts = [ledger.account_in(partition) for partition in range(8)]
-    with closing(ledger.mysql()) as mysql, mysql.cursor() as cursor:
+    with ledger.mysql() as mysql, mysql.cursor() as cursor:
         cursor.execute("START TRANSACTION")
         cursor.execute("SELECT * FROM partition_offsets WHERE kafka_partition < 7 FOR UPDATE")
         ledger.publish([event(f"locked-{n}", accounts[n]) for n in range(7)])

@@ -247,6 +247,8 @@ static void fill(struct metrics *m, struct budget *budget)
 	counter_add(&p->fenced, 1);
 	counter_add(&p->drift, 6);
 	gauge_set(&p->next_offset, 1000);
+	gauge_set(&p->random_ids, 250);
+	histogram_observe(&p->flush_queue, &bounds_flush_us, 700);
 	gauge_set(&p->high_watermark, 1234);
 	gauge_set(&p->epoch, 1767225600000123);
 	gauge_set(&p->oldest_event_ms, NOW_MS - 2050);
@@ -304,6 +306,8 @@ static void test_says_what_was_counted(void **state)
 		"ledger_dead_letters_total{partition=\"0\",reason=\"MALFORMED\"} 0",
 		"ledger_partition_lag{partition=\"0\"} 234",
 		"ledger_next_offset{partition=\"0\"} 1000",
+		"ledger_random_ids_ratio{partition=\"0\"} 0.25",
+		"ledger_flush_duration_seconds_sum{stage=\"queue\"} 0.0007",
 		"ledger_lease_epoch{partition=\"0\"} 1767225600000123",
 		"ledger_oldest_event_seconds{partition=\"0\"} 2.05",
 		"ledger_partition_state{partition=\"0\",state=\"running\"} 1",
