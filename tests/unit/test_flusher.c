@@ -41,7 +41,7 @@ static struct world {
 	atomic_bool ping_hangs;
 } world;
 
-static struct store_ops sound, ops;
+static struct store_ops sound; /* of a database in memory */
 
 /* A store that hangs until it is interrupted, and is one for several threads' database. */
 struct connection {
@@ -158,26 +158,24 @@ static void do_destroy(struct store *s)
 	free(s);
 }
 
+static const struct store_ops ops = {
+	.connect = do_connect,
+	.disconnect = do_disconnect,
+	.ping = do_ping,
+	.interrupt = do_interrupt,
+	.begin = do_begin,
+	.move_offset = do_move_offset,
+	.commit = do_commit,
+	.rollback = do_rollback,
+	.settle = do_settle,
+	.destroy = do_destroy,
+};
+
 static struct store *create(void *context)
 {
 	struct connection *c = calloc(1, sizeof *c);
 
 	c->inner = store_memory_create(&world.db, NULL, NULL);
-	pthread_mutex_lock(&world.lock);
-	sound = *c->inner->ops;
-	ops = (struct store_ops){
-		.connect = do_connect,
-		.disconnect = do_disconnect,
-		.ping = do_ping,
-		.interrupt = do_interrupt,
-		.begin = do_begin,
-		.move_offset = do_move_offset,
-		.commit = do_commit,
-		.rollback = do_rollback,
-		.settle = do_settle,
-		.destroy = do_destroy,
-	};
-	pthread_mutex_unlock(&world.lock);
 	c->store.ops = &ops;
 	atomic_fetch_add(&world.stores, 1);
 	return &c->store;
@@ -202,6 +200,14 @@ static void user_begin(struct user *user)
 	flusher_init(&user->flusher, 1);
 }
 
+static void learn_sound(void)
+{
+	struct store *store = store_memory_create(&world.db, NULL, NULL);
+
+	sound = *store->ops;
+	store->ops->destroy(store);
+}
+
 static void begin(int threads, int64_t keepalive_ms)
 {
 	struct flushers_config config = {
@@ -212,6 +218,7 @@ static void begin(int threads, int64_t keepalive_ms)
 		world.offsets[i].epoch = EPOCH;
 	pthread_mutex_init(&world.lock, NULL);
 	memory_database_init(&world.db, PARTITIONS, world.offsets);
+	learn_sound();
 	world.metrics = calloc(PARTITIONS, sizeof *world.metrics);
 	batch_init(&world.batch, 1, 1 << 20, BALANCE_PIN_EVEN);
 	world.flushers = flushers_start(&config, &clock_system);

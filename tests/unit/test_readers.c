@@ -29,7 +29,7 @@ static struct world {
 	atomic_bool broken; /* the server has ended all sessions */
 } world;
 
-static struct store_ops sound, ops;
+static struct store_ops sound; /* of a database in memory */
 
 struct connection {
 	struct store store;
@@ -118,26 +118,32 @@ static void do_destroy(struct store *s)
 	free(s);
 }
 
+static const struct store_ops ops = {
+	.connect = do_connect,
+	.ping = do_ping,
+	.interrupt = do_interrupt,
+	.read_partition = do_read_partition,
+	.recent_transactions = do_recent_transactions,
+	.last_errno = do_last_errno,
+	.destroy = do_destroy,
+};
+
 static struct store *create(void *context)
 {
 	struct connection *c = calloc(1, sizeof *c);
 
 	c->inner = store_memory_create(&world.db, NULL, NULL);
-	pthread_mutex_lock(&world.lock);
-	sound = *c->inner->ops;
-	ops = (struct store_ops){
-		.connect = do_connect,
-		.ping = do_ping,
-		.interrupt = do_interrupt,
-		.read_partition = do_read_partition,
-		.recent_transactions = do_recent_transactions,
-		.last_errno = do_last_errno,
-		.destroy = do_destroy,
-	};
-	pthread_mutex_unlock(&world.lock);
 	c->store.ops = &ops;
 	atomic_fetch_add(&world.created, 1);
 	return &c->store;
+}
+
+static void learn_sound(void)
+{
+	struct store *store = store_memory_create(&world.db, NULL, NULL);
+
+	sound = *store->ops;
+	store->ops->destroy(store);
 }
 
 static void begin(int connections, int64_t silence_max_ms)
@@ -152,6 +158,7 @@ static void begin(int connections, int64_t silence_max_ms)
 	for (int i = 0; i < PARTITIONS; i++)
 		world.offsets[i].next_offset = 100 + i;
 	memory_database_init(&world.db, PARTITIONS, world.offsets);
+	learn_sound();
 	world.readers = readers_create(&config, &clock_system);
 	for (int i = 0; i < PARTITIONS; i++)
 		world.stores[i] = readers_store(world.readers);
