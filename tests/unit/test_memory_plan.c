@@ -62,8 +62,7 @@ static void test_the_plan_is_kept(void **state)
 	config.dedupe_ids = result.dedupe_ids;
 	config.batch_max_events = result.batch_max_events;
 	config.batch_max_bytes = result.batch_max_bytes;
-	assert_int_equal(
-		partition_bytes_min(&config) + result.fetch_bytes, result.partition_bytes);
+	assert_int_equal(partition_bytes_min(&config) + result.fetch_bytes, result.partition_bytes);
 }
 
 /* Prefetch that is too much for half of the memory is halved until it fits, and no further. */
