@@ -51,6 +51,7 @@ struct sender {
 	int32_t partitions;
 	const struct config *cfg;
 	struct kafka_client *client;
+	struct topic *topic;        /* while it prepares */
 	pthread_barrier_t *barrier; /* all are prepared; and again: go */
 	struct budget budget;
 	struct ledger ledger;
@@ -146,6 +147,7 @@ static void keep_flush(struct sender *s)
 		encode_rows_of(s, flush, table);
 
 	ledger_commit(&s->ledger, &s->batch);
+	s->topic->ops->release(s->topic, s->batch.end_offset);
 	batch_reset(&s->batch, s->batch.end_offset);
 }
 
@@ -197,7 +199,7 @@ static void prepare_finish(struct sender *s)
 
 static void prepare(struct sender *s)
 {
-	struct topic *topic = topic_kafka_create(s->client, s->partition);
+	struct topic *topic = s->topic = topic_kafka_create(s->client, s->partition);
 	struct topic_item *items = xcalloc(ITEMS, sizeof(items[0]));
 	int64_t low, high;
 	struct error err;

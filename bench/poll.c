@@ -2,10 +2,11 @@
  * How fast a topic's poll alone is: every partition of a topic read to its end, each by a thread of
  * its own, nothing done with the messages.
  *
- *     poll SERVER TOPIC [FETCH_BUFFER] [EVENTS_PER_SECOND]
+ *     poll SERVER TOPIC [FETCH_BUFFER] [EVENTS_PER_SECOND [HELD]]
  *
  * With EVENTS_PER_SECOND each partition is read no faster, as a daemon whose database is the limit
  * would: then "dry" counts the polls that had to wait for librdkafka with a backlog.
+ * HELD messages stay with the reader before they are released, as those of a daemon's batches do.
  * The time begins with the first message; CPU is the whole process's, librdkafka's threads
  * included.
  */
@@ -26,6 +27,7 @@ struct reader {
 	pthread_t thread;
 	struct topic *topic;
 	double rate;
+	int64_t held;
 	int64_t events, begin_us, end_us;
 	int dry;
 	uint64_t bytes;
@@ -83,6 +85,8 @@ static void *read_all(void *context)
 			if (items[i].kind == TOPIC_MESSAGE)
 				r->bytes += items[i].message.value_length;
 		}
+		if (r->events % (r->held / 2 + 1) < (int64_t)count)
+			r->topic->ops->release(r->topic, r->events - r->held / 2);
 		pace(r);
 	}
 	r->end_us = now_us();
@@ -123,7 +127,7 @@ int main(int argc, char **argv)
 	double cpu;
 
 	if (argc < 3)
-		return fputs("usage: poll SERVER TOPIC [FETCH_BUFFER] [EVENTS_PER_SECOND]\n",
+		return fputs("usage: poll SERVER TOPIC [FETCH_BUFFER] [EVENTS_PER_SECOND [HELD]]\n",
 			       stderr),
 		       2;
 	snprintf(text, sizeof(text),
@@ -139,6 +143,7 @@ int main(int argc, char **argv)
 	for (int32_t p = 0; p < layout.partitions; p++) {
 		readers[p].topic = topic_kafka_create(client, p);
 		readers[p].rate = argc > 4 ? atof(argv[4]) : 0;
+		readers[p].held = argc > 5 ? atoll(argv[5]) : 0;
 		pthread_create(&readers[p].thread, NULL, read_all, &readers[p]);
 	}
 	for (int32_t p = 0; p < layout.partitions; p++)

@@ -62,11 +62,6 @@ bool batch_empty(const struct batch *b)
 	return b->end_offset == b->begin_offset;
 }
 
-static const char *copy_bytes(struct batch *b, const char *bytes, size_t length)
-{
-	return bytes ? arena_copy(&b->arena, bytes, length) : NULL;
-}
-
 struct record *batch_add(struct batch *b, const struct message *message)
 {
 	struct record *record = &b->records[b->count];
@@ -75,9 +70,6 @@ struct record *batch_add(struct batch *b, const struct message *message)
 	assert(message->offset >= b->end_offset);
 
 	record->message = *message;
-	record->message.key = copy_bytes(b, message->key, message->key_length);
-	record->message.value = copy_bytes(b, message->value, message->value_length);
-	record->message.headers = copy_bytes(b, message->headers, message->headers_length);
 	record->balance = BALANCE_NONE;
 	record->dead_reason = DEAD_NONE;
 	record->detail = NULL;
@@ -85,9 +77,23 @@ struct record *batch_add(struct batch *b, const struct message *message)
 	record->refusal = REFUSAL_NONE;
 
 	b->count++;
-	b->bytes += message->key_length + message->value_length + message->headers_length;
+	b->bytes += message->key_length + message->value_length;
 	b->end_offset = message->offset + 1;
 	return record;
+}
+
+static const char *copy_bytes(struct batch *b, const char *bytes, size_t length)
+{
+	return bytes ? arena_copy(&b->arena, bytes, length) : NULL;
+}
+
+void batch_keep(struct batch *b, struct record *record)
+{
+	struct message *message = &record->message;
+
+	message->key = copy_bytes(b, message->key, message->key_length);
+	message->value = copy_bytes(b, message->value, message->value_length);
+	message->headers = copy_bytes(b, message->headers, message->headers_length);
 }
 
 void batch_advance(struct batch *b, int64_t end_offset)
@@ -98,8 +104,8 @@ void batch_advance(struct batch *b, int64_t end_offset)
 
 size_t batch_bytes_max(size_t capacity, size_t bytes_max)
 {
-	/* Three fields of every message are rounded up to 8 bytes; the arena takes whole chunks. */
-	return capacity *
-		       (sizeof(struct record) + sizeof(struct touched) + sizeof(uint32_t) + 3 * 8) +
-	       bytes_max + 2 * chunk_bytes(bytes_max);
+	size_t each = sizeof(struct record) + sizeof(struct touched) + sizeof(uint32_t) +
+		      MESSAGE_OVERHEAD_BYTES;
+
+	return capacity * each + bytes_max + 2 * chunk_bytes(bytes_max);
 }

@@ -1,12 +1,13 @@
 /*
  * A batch: consecutive messages of a partition on their way into the database.
  *
- * While it is being prepared, messages are copied in and decoded; while it is in the ledger, each
+ * While it is being prepared, messages are taken in and decoded; while it is in the ledger, each
  * record has its outcome and the batch knows every balance that it touched, before and after.
  * Two batches take turns (BALANCE_PIN_EVEN and _ODD).  A closed batch is not changed by anybody
  * until its flush has ended, so the flusher reads it without a lock.
  *
- * All bytes that records point to are in the batch's arena.
+ * The bytes of the messages are their topic's, which keeps them until the batch has been flushed,
+ * or copies in the batch's arena (batch_keep); so are headers.
  */
 #ifndef CONSUMER_BATCH_H
 #define CONSUMER_BATCH_H
@@ -22,12 +23,12 @@
 struct record {
 	struct event event; /* if dead_reason is DEAD_NONE or DEAD_ID_CONFLICT */
 	struct dedupe_id id;
-	struct message message; /* its bytes are in the arena */
-	const char *detail;     /* of a dead letter: a constant sentence */
-	balance_ref balance;    /* BALANCE_NONE until it is resolved */
-	uint8_t dead_reason;    /* enum dead_reason */
-	uint8_t outcome;        /* enum outcome */
-	uint8_t refusal;        /* enum refusal */
+	struct message message;
+	const char *detail;  /* of a dead letter: a constant sentence */
+	balance_ref balance; /* BALANCE_NONE until it is resolved */
+	uint8_t dead_reason; /* enum dead_reason */
+	uint8_t outcome;     /* enum outcome */
+	uint8_t refusal;     /* enum refusal */
 	/* of a journal row: */
 	i128 available_after;
 	i128 frozen_after;
@@ -47,7 +48,7 @@ struct batch {
 	struct record *records;
 	size_t count;
 	size_t capacity;  /* consumer.batch_max_events */
-	size_t bytes;     /* of the messages */
+	size_t bytes;     /* of the messages: keys and values */
 	size_t bytes_max; /* consumer.batch_max_bytes; one message always fits */
 	enum balance_pin pin;
 	int64_t begin_offset; /* the next_offset before this batch */
@@ -74,10 +75,13 @@ bool batch_full(const struct batch *b);
 bool batch_empty(const struct batch *b); /* no record, and the offset does not move */
 
 /*
- * Copies a message in, undecided, and returns its record.  The batch is not full.  The offset is
- * at or after end_offset, which becomes offset + 1.
+ * Takes a message in, undecided, and returns its record.  Its bytes stay where they are.  The batch
+ * is not full.  The offset is at or after end_offset, which becomes offset + 1.
  */
 struct record *batch_add(struct batch *b, const struct message *message);
+
+/* Copies the message's bytes into the arena: for who releases them before the batch is flushed. */
+void batch_keep(struct batch *b, struct record *record);
 
 /* The end of the log as the reader sees it: control and aborted records move the offset, too. */
 void batch_advance(struct batch *b, int64_t end_offset);

@@ -5,7 +5,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MESSAGE_NO_TIMESTAMP INT64_C(-1)
+#define MESSAGE_NO_TIMESTAMP   INT64_C(-1)
+#define MESSAGE_OVERHEAD_BYTES 350 /* of one that a client holds, beside key and value (measured)  \
+				    */
 
 struct message {
 	int64_t offset;
@@ -15,7 +17,8 @@ struct message {
 	const char *value; /* NULL if absent (a tombstone); may be empty */
 	size_t value_length;
 	const char *headers; /* JSON text: an array of [name, value], each a string, or null, or
-				{"base64": "..."} (headers.h); NULL if there are none */
+				{"base64": "..."} (headers.h); NULL if there are none, or nobody
+				has asked the topic for them */
 	size_t headers_length;
 };
 

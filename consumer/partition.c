@@ -302,6 +302,7 @@ static void settle_committed(struct partition *p)
 	id_spread_look(&p->id_spread, b);
 	gauge_set(&p->edges.metrics->random_ids, id_spread_permille(&p->id_spread));
 	p->edges.topic->ops->mirror(p->edges.topic, b->end_offset);
+	p->edges.topic->ops->release(p->edges.topic, b->end_offset);
 	p->flying = NULL;
 
 	if (ledger_crowded(&p->ledger)) {
@@ -353,12 +354,22 @@ static bool settle(struct partition *p)
 
 /* Poll and decode ----------------------------------------------------------------------------- */
 
+static void ask_for_headers(struct partition *p, struct batch *b, struct record *record)
+{
+	struct topic *topic = p->edges.topic;
+
+	if (!record->message.headers)
+		topic->ops->headers(topic, &record->message, &b->arena);
+}
+
 static void decode(struct partition *p, struct record *record)
 {
 	record->dead_reason = decode_message(&record->message, p->config.partition,
 		p->config.partitions, &record->event, &record->detail);
 	if (record->dead_reason == DEAD_NONE)
 		record->id = dedupe_id(p->ledger.key, &record->event);
+	else
+		ask_for_headers(p, p->prepared, record);
 	if (record->dead_reason == DEAD_WRONG_PARTITION)
 		p->wrong_partition = true;
 }
@@ -421,9 +432,15 @@ static void poll(struct partition *p, int64_t now_ms)
 
 /* Dedupe, apply, flush ------------------------------------------------------------------------ */
 
+/* Conflicts are found only now; the other dead letters have their headers already. */
 static void dedupe(struct partition *p)
 {
-	ledger_dedupe(&p->ledger, p->flying);
+	struct batch *b = p->flying;
+
+	ledger_dedupe(&p->ledger, b);
+	for (size_t i = 0; i < b->count && b->dead_letter_count > 0; i++)
+		if (b->records[i].dead_reason == DEAD_ID_CONFLICT)
+			ask_for_headers(p, b, &b->records[i]);
 }
 
 static void apply_rules(struct partition *p)

@@ -345,6 +345,7 @@ static int64_t poll_log(struct replay *r)
 {
 	struct topic *topic = r->edges.topic;
 
+	topic->ops->release(topic, INT64_MAX);
 	r->item_next = 0;
 	r->item_count = topic->ops->poll(topic, POLL_MS, r->items, ITEMS_MAX);
 	if (r->item_count == 0)
@@ -725,8 +726,12 @@ static const char conflict_detail[] =
 static bool write_message(
 	struct replay *r, const struct replay_candidate *c, const struct message *message)
 {
+	struct topic *topic = r->edges.topic;
 	struct record *record = batch_add(&r->batch, message);
 
+	if (c->verdict == REPLAY_RESTORE_LETTER)
+		topic->ops->headers(topic, &record->message, &r->batch.arena);
+	batch_keep(&r->batch, record);
 	record->dead_reason = (uint8_t)decode_message(&record->message, r->config.partition,
 		r->config.partitions, &record->event, &record->detail);
 	if (!same_candidate(r, c, record))

@@ -29,6 +29,7 @@ static void dead_letter_free(struct memory_dead_letter *row)
 {
 	free(row->key);
 	free(row->value);
+	free(row->headers);
 }
 
 void memory_database_finish(struct memory_database *db)
@@ -69,6 +70,7 @@ static void table_copy(struct memory_partition *to, const struct memory_partitio
 
 		row.key = copy_bytes(row.key, row.key_length);
 		row.value = copy_bytes(row.value, row.value_length);
+		row.headers = row.headers ? xstrdup(row.headers) : NULL;
 		GROW(to->dead_letters, to->dead_letter_count, to->dead_letter_capacity);
 		to->dead_letters[to->dead_letter_count++] = row;
 	}
@@ -486,6 +488,8 @@ static void commit_record(
 			.key_length = record->message.key_length,
 			.value = copy_bytes(record->message.value, record->message.value_length),
 			.value_length = record->message.value_length,
+			.headers = copy_bytes(
+				record->message.headers, record->message.headers_length),
 		};
 	} else if ((record->outcome == OUTCOME_APPLIED || record->outcome == OUTCOME_REFUSED) &&
 		   m->loaded[STORE_JOURNAL]) {

@@ -28,6 +28,7 @@ struct memory_dead_letter {
 	size_t key_length;
 	char *value;
 	size_t value_length;
+	char *headers; /* JSON text; NULL: none */
 };
 
 struct memory_gap {

@@ -5,10 +5,15 @@
  * reader and is used by that partition's thread alone, but for topic_wake, which any thread may
  * call.  Messages arrive as a read_committed reader sees them, in offset order, each once, and
  * never below the offset asked for.
+ *
+ * A message's bytes stay the topic's: nothing is copied of what is only looked at.  They are good
+ * until release, open or close.  Headers are read by few and cost as much as all the rest, so they
+ * are asked for by message.
  */
 #ifndef CONSUMER_TOPIC_H
 #define CONSUMER_TOPIC_H
 
+#include "arena.h"
 #include "error.h"
 #include "message.h"
 
@@ -21,7 +26,7 @@ enum topic_item_kind {
 
 struct topic_item {
 	enum topic_item_kind kind;
-	struct message message; /* TOPIC_MESSAGE: good until the next poll, open or close */
+	struct message message; /* TOPIC_MESSAGE: good until it is released */
 	int64_t end_offset;     /* TOPIC_END */
 };
 
@@ -41,6 +46,10 @@ struct topic_ops {
 	 * takes what is there without waiting, at most `max` items.  Returns how many (0 or more).
 	 */
 	size_t (*poll)(struct topic *t, int timeout_ms, struct topic_item *items, size_t max);
+	/* Adds its headers to a message that was not released yet; they are in the arena. */
+	void (*headers)(struct topic *t, struct message *message, struct arena *arena);
+	/* Messages below this offset are not needed any more (INT64_MAX: all that came). */
+	void (*release)(struct topic *t, int64_t offset);
 	/* Ends a poll that waits, or the next one. */
 	void (*wake)(struct topic *t);
 	/* First offset in the log, and the one after its last.  -EAGAIN if Kafka did not answer. */

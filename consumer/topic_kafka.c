@@ -11,12 +11,11 @@
  * kept for waiting), and waiting to open again after an error.
  *
  * The lock guards `queue` against a wake while it changes; the thread of the topic reads it
- * without. Messages that were handed out are librdkafka's, held here until the next poll, open or
- * close.
+ * without. Messages that were handed out are librdkafka's, held here in their order until they are
+ * released.
  */
 #include "topic_kafka.h"
 
-#include "arena.h"
 #include "clock.h"
 #include "headers.h"
 #include "log.h"
@@ -34,10 +33,9 @@
 /* librdkafka tells us of a topic that went away while it takes its partitions from their brokers'
  * threads.  Unassigned in that moment, a partition keeps a thread from ever ending (seen
  * with 2.0.2, in half of the cases).  It is over within a millisecond. */
-#define SETTLE_US           200000
-#define NUDGE_MS            100
-#define REOPEN_MS           1000 /* between two attempts after an error */
-#define HEADERS_CHUNK_BYTES (64 * 1024)
+#define SETTLE_US 200000
+#define NUDGE_MS  100
+#define REOPEN_MS 1000 /* between two attempts after an error */
 
 enum reading { READING, MUTE, REOPENING };
 
@@ -59,10 +57,9 @@ struct topic_kafka {
 	bool at_end;         /* nothing came after the last end */
 	int64_t backlog_ms;  /* when the log last had more than was taken from it */
 
-	rd_kafka_message_t **held;
-	size_t held_count, held_max;
+	rd_kafka_message_t **held; /* held[held_begin..held_end), by offset */
+	size_t held_begin, held_end, held_max;
 	struct headers headers; /* one message's, being written */
-	struct arena arena;     /* those of the messages that are held */
 };
 
 static struct topic_kafka *self(struct topic *t)
@@ -75,12 +72,61 @@ static int64_t now_ms(void)
 	return clock_system.now_ms(&clock_system);
 }
 
-static void release(struct topic_kafka *t)
+/* Messages that are held. */
+
+#define DESTROY_AHEAD 8 /* what was held for long is far away: it is fetched so many ahead */
+
+static void destroy_held(struct topic_kafka *t, size_t end)
 {
-	for (size_t i = 0; i < t->held_count; i++)
-		rd_kafka_message_destroy(t->held[i]);
-	t->held_count = 0;
-	arena_reset(&t->arena);
+	for (; t->held_begin < end; t->held_begin++) {
+		if (t->held_begin + DESTROY_AHEAD < end)
+			__builtin_prefetch(t->held[t->held_begin + DESTROY_AHEAD]);
+		rd_kafka_message_destroy(t->held[t->held_begin]);
+	}
+}
+
+/* The place of the first that is held at or after an offset. */
+static size_t find_held(const struct topic_kafka *t, int64_t offset)
+{
+	size_t low = t->held_begin, high = t->held_end;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (t->held[middle]->offset < offset)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static void release_all(struct topic_kafka *t)
+{
+	destroy_held(t, t->held_end);
+}
+
+static void topic_release(struct topic *base, int64_t offset)
+{
+	struct topic_kafka *t = self(base);
+
+	destroy_held(t, find_held(t, offset));
+}
+
+/* Room for `count` more behind those that are held. */
+static void make_room(struct topic_kafka *t, size_t count)
+{
+	size_t held = t->held_end - t->held_begin;
+
+	if (t->held_max - t->held_end >= count)
+		return;
+	memmove(t->held, t->held + t->held_begin, held * sizeof(t->held[0]));
+	t->held_begin = 0;
+	t->held_end = held;
+	if (t->held_max - held >= count)
+		return;
+	t->held_max = 2 * (held + count);
+	t->held = xrealloc(t->held, t->held_max * sizeof(t->held[0]));
 }
 
 /* Assignment. */
@@ -155,7 +201,7 @@ static int assign(struct topic_kafka *t, int64_t offset, struct error *err)
 
 static void close_log(struct topic_kafka *t)
 {
-	release(t);
+	release_all(t);
 	if (!t->queue)
 		return;
 	if (t->reading == READING)
@@ -211,14 +257,17 @@ static void open_again(struct topic_kafka *t)
 
 /* Messages. */
 
-static void copy_headers(struct topic_kafka *t, const rd_kafka_message_t *m, struct message *ret)
+static void topic_headers(struct topic *base, struct message *message, struct arena *arena)
 {
+	struct topic_kafka *t = self(base);
+	size_t place = find_held(t, message->offset);
 	rd_kafka_headers_t *list;
 	const char *name;
 	const void *value;
 	size_t length;
 
-	if (rd_kafka_message_headers(m, &list) != RD_KAFKA_RESP_ERR_NO_ERROR ||
+	assert(place < t->held_end && t->held[place]->offset == message->offset);
+	if (rd_kafka_message_headers(t->held[place], &list) != RD_KAFKA_RESP_ERR_NO_ERROR ||
 		rd_kafka_header_cnt(list) == 0)
 		return;
 	headers_begin(&t->headers);
@@ -227,8 +276,8 @@ static void copy_headers(struct topic_kafka *t, const rd_kafka_message_t *m, str
 		i++)
 		headers_add(&t->headers, name, strlen(name), value, length);
 	headers_end(&t->headers);
-	ret->headers = arena_copy(&t->arena, t->headers.text, t->headers.length);
-	ret->headers_length = t->headers.length;
+	message->headers = arena_copy(arena, t->headers.text, t->headers.length);
+	message->headers_length = t->headers.length;
 }
 
 static bool take_message(
@@ -253,7 +302,6 @@ static bool take_message(
 				.value_length = m->len,
 			},
 	};
-	copy_headers(t, m, &item->message);
 	t->next_offset = m->offset + 1;
 	t->at_end = false;
 	return true;
@@ -336,25 +384,42 @@ static bool take(struct topic_kafka *t, const rd_kafka_message_t *m, struct topi
 /* The poll. */
 
 /* First wait for one, then take what is there: the batch call alone would wait until its array is
- * full. */
-static void consume(struct topic_kafka *t, int timeout_ms, size_t max)
+ * full.  Returns how many came, behind those that are held. */
+static size_t consume(struct topic_kafka *t, int timeout_ms, size_t max)
 {
-	ssize_t count;
+	rd_kafka_message_t **news;
+	size_t count = 0;
+	ssize_t more;
 
-	if (max > t->held_max) {
-		t->held = xrealloc(t->held, max * sizeof(t->held[0]));
-		t->held_max = max;
-	}
+	make_room(t, max);
+	news = t->held + t->held_end;
 	if (timeout_ms > 0) {
-		t->held[0] = rd_kafka_consume_queue(t->queue, timeout_ms);
-		if (!t->held[0])
-			return;
-		t->held_count = 1;
+		news[0] = rd_kafka_consume_queue(t->queue, timeout_ms);
+		if (!news[0])
+			return 0;
+		count = 1;
 	}
-	count = rd_kafka_consume_batch_queue(
-		t->queue, 0, t->held + t->held_count, max - t->held_count);
-	if (count > 0)
-		t->held_count += (size_t)count;
+	more = rd_kafka_consume_batch_queue(t->queue, 0, news + count, max - count);
+	return count + (more > 0 ? (size_t)more : 0);
+}
+
+/* Makes items of what came; messages among them are held, the rest goes back. */
+static size_t take_all(struct topic_kafka *t, size_t news, struct topic_item *items)
+{
+	rd_kafka_message_t **at = t->held + t->held_end;
+	size_t count = 0;
+
+	for (size_t i = 0; i < news; i++) {
+		rd_kafka_message_t *m = at[i];
+		bool taken = t->reading == READING && take(t, m, &items[count]);
+
+		if (taken && items[count].kind == TOPIC_MESSAGE)
+			t->held[t->held_end++] = m;
+		else
+			rd_kafka_message_destroy(m);
+		count += taken;
+	}
+	return count;
 }
 
 static int64_t high_watermark(struct topic_kafka *t)
@@ -402,22 +467,28 @@ static int poll_wait_ms(struct topic_kafka *t, int timeout_ms)
 	return left_ms < timeout_ms ? (int)(left_ms > 0 ? left_ms : 0) : timeout_ms;
 }
 
+static void drop(struct topic_kafka *t, size_t news)
+{
+	for (size_t i = 0; i < news; i++)
+		rd_kafka_message_destroy(t->held[t->held_end + i]);
+}
+
 static size_t topic_poll(struct topic *base, int timeout_ms, struct topic_item *items, size_t max)
 {
 	struct topic_kafka *t = self(base);
-	size_t count = 0;
+	size_t news, count;
 
 	assert(t->queue && max > 0);
-	release(t);
 	open_again(t);
 	kafka_client_begin(&t->member);
-	consume(t, poll_wait_ms(t, timeout_ms), max);
+	news = consume(t, poll_wait_ms(t, timeout_ms), max);
 	kafka_client_end();
 	/* What came with it may be from before or after: it is read again. */
-	if (t->reading == READING && atomic_load(&t->member.gone))
+	if (t->reading == READING && atomic_load(&t->member.gone)) {
+		drop(t, news);
 		return take_stop(t, NULL, TOPIC_GONE, items);
-	for (size_t i = 0; i < t->held_count && t->reading == READING; i++)
-		count += take(t, t->held[i], &items[count]);
+	}
+	count = take_all(t, news, items);
 	if (t->reading == READING)
 		nudge_if_dry(t);
 	note_time(t, items, count);
@@ -491,7 +562,6 @@ static void topic_destroy(struct topic *base)
 	kafka_client_leave(t->client, &t->member);
 	pthread_mutex_destroy(&t->lock);
 	headers_finish(&t->headers);
-	arena_finish(&t->arena);
 	free(t->held);
 	free(t);
 }
@@ -500,6 +570,8 @@ static const struct topic_ops ops = {
 	.open = topic_open,
 	.close = topic_close,
 	.poll = topic_poll,
+	.headers = topic_headers,
+	.release = topic_release,
 	.wake = topic_wake,
 	.watermarks = topic_watermarks,
 	.high_watermark = topic_high_watermark,
@@ -521,7 +593,6 @@ struct topic *topic_kafka_create(struct kafka_client *client, int32_t partition)
 	t->low_water = kafka_queued_messages(t->cfg) / 2;
 	pthread_mutex_init(&t->lock, NULL);
 	headers_init(&t->headers);
-	arena_init(&t->arena, HEADERS_CHUNK_BYTES);
 	kafka_client_join(client, &t->member);
 	return &t->base;
 }

@@ -19,6 +19,7 @@ static void records_free(struct memory_log *log)
 	for (int64_t i = 0; i < log->end; i++) {
 		free(log->records[i].key);
 		free(log->records[i].value);
+		free(log->records[i].headers);
 	}
 	log->end = 0;
 	log->begin = 0;
@@ -65,6 +66,15 @@ int64_t memory_log_append(struct memory_log *log, const char *key, size_t key_le
 			   });
 }
 
+void memory_log_set_headers(struct memory_log *log, int64_t offset, const char *headers)
+{
+	struct memory_log_record *record = &log->records[offset];
+
+	assert(offset >= 0 && offset < log->end && record->visible);
+	free(record->headers);
+	record->headers = copy_bytes(headers, strlen(headers));
+}
+
 int64_t memory_log_append_hidden(struct memory_log *log)
 {
 	return append(log, (struct memory_log_record){.visible = false});
@@ -85,6 +95,15 @@ void memory_log_recreate(struct memory_log *log)
 
 /* A reader ------------------------------------------------------------------------------------- */
 
+/* A message that was handed out.  Its bytes are copies, so that who uses them after their release
+ * is found out. */
+struct held {
+	int64_t offset;
+	char *key;
+	char *value;
+	char *headers;
+};
+
 struct topic_memory {
 	struct topic topic;
 	struct memory_log *log;
@@ -94,6 +113,9 @@ struct topic_memory {
 	int64_t position;
 	int64_t generation; /* of the log when it was opened */
 	int64_t mirrored;
+	struct held *held; /* by offset */
+	size_t held_count;
+	size_t held_max;
 };
 
 static struct topic_memory *self(struct topic *t)
@@ -101,10 +123,32 @@ static struct topic_memory *self(struct topic *t)
 	return (struct topic_memory *)t;
 }
 
+static void topic_release(struct topic *t, int64_t offset)
+{
+	struct topic_memory *m = self(t);
+	size_t count = 0;
+
+	for (; count < m->held_count && m->held[count].offset < offset; count++) {
+		free(m->held[count].key);
+		free(m->held[count].value);
+		free(m->held[count].headers);
+	}
+	m->held_count -= count;
+	if (count > 0)
+		memmove(m->held, m->held + count, m->held_count * sizeof *m->held);
+}
+
+static void topic_close(struct topic *t)
+{
+	topic_release(t, INT64_MAX);
+	self(t)->opened = false;
+}
+
 static int topic_open(struct topic *t, int64_t offset, struct error *err)
 {
 	struct topic_memory *m = self(t);
 
+	topic_close(t);
 	if (m->faults->away)
 		return error_set(err, -EAGAIN, "Kafka (in memory) is away");
 	m->opened = true;
@@ -114,22 +158,37 @@ static int topic_open(struct topic *t, int64_t offset, struct error *err)
 	return 0;
 }
 
-static void topic_close(struct topic *t)
+static const struct held *hold(
+	struct topic_memory *m, const struct memory_log_record *record, int64_t offset)
 {
-	self(t)->opened = false;
+	struct held *held;
+
+	if (m->held_count == m->held_max) {
+		m->held_max = m->held_max ? 2 * m->held_max : 64;
+		m->held = xrealloc(m->held, m->held_max * sizeof *m->held);
+	}
+	held = &m->held[m->held_count++];
+	held->offset = offset;
+	held->key = copy_bytes(record->key, record->key_length);
+	held->value = copy_bytes(record->value, record->value_length);
+	held->headers = record->headers ? xstrdup(record->headers) : NULL;
+	return held;
 }
 
-static void view(struct topic_item *item, const struct memory_log_record *record, int64_t offset)
+static void view(struct topic_memory *m, struct topic_item *item, int64_t offset)
 {
+	const struct memory_log_record *record = &m->log->records[offset];
+	const struct held *held = hold(m, record, offset);
+
 	*item = (struct topic_item){
 		.kind = TOPIC_MESSAGE,
 		.message =
 			{
 				.offset = offset,
 				.timestamp_ms = record->timestamp_ms,
-				.key = record->key,
+				.key = held->key,
 				.key_length = record->key_length,
-				.value = record->value,
+				.value = held->value,
 				.value_length = record->value_length,
 			},
 	};
@@ -140,10 +199,8 @@ static size_t poll_messages(struct topic_memory *m, struct topic_item *items, si
 	size_t count = 0;
 
 	while (count < max && m->position < m->log->end) {
-		const struct memory_log_record *record = &m->log->records[m->position];
-
-		if (record->visible)
-			view(&items[count++], record, m->position);
+		if (m->log->records[m->position].visible)
+			view(m, &items[count++], m->position);
 		m->position++;
 		m->told_end = false;
 	}
@@ -173,6 +230,20 @@ static size_t topic_poll(struct topic *t, int timeout_ms, struct topic_item *ite
 		items[count++] = (struct topic_item){.kind = TOPIC_END, .end_offset = m->position};
 	}
 	return count;
+}
+
+static void topic_headers(struct topic *t, struct message *message, struct arena *arena)
+{
+	struct topic_memory *m = self(t);
+	size_t i = 0;
+
+	while (i < m->held_count && m->held[i].offset != message->offset)
+		i++;
+	assert(i < m->held_count);
+	if (!m->held[i].headers)
+		return;
+	message->headers_length = strlen(m->held[i].headers);
+	message->headers = arena_copy(arena, m->held[i].headers, message->headers_length);
 }
 
 static void topic_wake(struct topic *t)
@@ -212,6 +283,8 @@ static void topic_mirror(struct topic *t, int64_t next_offset)
 
 static void topic_destroy(struct topic *t)
 {
+	topic_close(t);
+	free(self(t)->held);
 	free(t);
 }
 
@@ -219,6 +292,8 @@ static const struct topic_ops ops = {
 	.open = topic_open,
 	.close = topic_close,
 	.poll = topic_poll,
+	.headers = topic_headers,
+	.release = topic_release,
 	.wake = topic_wake,
 	.watermarks = topic_watermarks,
 	.high_watermark = topic_high_watermark,

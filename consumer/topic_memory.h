@@ -19,6 +19,7 @@ struct memory_log_record {
 	size_t key_length;
 	char *value;
 	size_t value_length;
+	char *headers; /* as JSON text; NULL: none */
 };
 
 struct memory_log {
@@ -36,6 +37,9 @@ void memory_log_finish(struct memory_log *log);
 /* Copies a message in and returns its offset.  A NULL key or value is absent. */
 int64_t memory_log_append(struct memory_log *log, const char *key, size_t key_length,
 	const char *value, size_t value_length, int64_t timestamp_ms);
+
+/* Gives a message headers: JSON text as headers.h has it. */
+void memory_log_set_headers(struct memory_log *log, int64_t offset, const char *headers);
 
 /* A control or aborted record. */
 int64_t memory_log_append_hidden(struct memory_log *log);

@@ -181,6 +181,8 @@ static struct verify_offset what_stands_at(
 		at.letter = heads->letter;
 	if (heads->message && heads->message->offset == offset)
 		at.message = heads->message;
+	if (at.letter && at.message)
+		verify_log_headers(pass->log);
 	return at;
 }
 

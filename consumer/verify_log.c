@@ -9,11 +9,12 @@
 
 #include "mem.h"
 
-#define ITEMS_MAX    2000
-#define POLL_MS      200
-#define SILENCE_MS   30000 /* without anything new: Kafka does not deliver */
-#define END_TRIES    5     /* a new leader may not know its log's end yet */
-#define END_AGAIN_MS 1000
+#define ITEMS_MAX     2000
+#define POLL_MS       200
+#define HEADERS_BYTES ((size_t)64 << 10) /* that are taken at once */
+#define SILENCE_MS    30000              /* without anything new: Kafka does not deliver */
+#define END_TRIES     5                  /* a new leader may not know its log's end yet */
+#define END_AGAIN_MS  1000
 
 struct verify_log {
 	struct topic *topic;
@@ -25,6 +26,7 @@ struct verify_log {
 	int64_t position; /* the next offset that may come */
 	struct topic_item items[ITEMS_MAX];
 	size_t count, next;
+	struct arena arena; /* headers of the items */
 	bool ended;
 };
 
@@ -107,11 +109,12 @@ int verify_log_open(struct topic *topic, const struct clock *clock, int32_t part
 	log->clock = clock;
 	log->report = report;
 	log->partition = partition;
+	arena_init(&log->arena, HEADERS_BYTES);
 	rc = open_log(log, next_offset, err);
 	if (rc == 0)
 		*ret_log = log;
 	else
-		free(log);
+		free(log); /* the arena is empty */
 	return rc;
 }
 
@@ -120,6 +123,7 @@ void verify_log_close(struct verify_log *log)
 	if (!log)
 		return;
 	log->topic->ops->close(log->topic);
+	arena_finish(&log->arena);
 	free(log);
 }
 
@@ -173,6 +177,8 @@ static int poll_items(struct verify_log *log, struct error *err)
 	int64_t give_up_ms = now_ms(log) + SILENCE_MS;
 
 	log->next = 0;
+	log->topic->ops->release(log->topic, log->position);
+	arena_reset(&log->arena);
 	do {
 		log->count = log->topic->ops->poll(log->topic, POLL_MS, log->items, ITEMS_MAX);
 		if (log->count > 0)
@@ -211,6 +217,12 @@ void verify_log_pass(struct verify_log *log)
 {
 	assert(log->next < log->count && log->items[log->next].kind == TOPIC_MESSAGE);
 	log->position = log->items[log->next++].message.offset + 1;
+}
+
+void verify_log_headers(struct verify_log *log)
+{
+	assert(log->next < log->count && log->items[log->next].kind == TOPIC_MESSAGE);
+	log->topic->ops->headers(log->topic, &log->items[log->next].message, &log->arena);
 }
 
 bool verify_log_covers(const struct verify_log *log, int64_t offset)

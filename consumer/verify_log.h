@@ -23,11 +23,14 @@ int verify_log_open(struct topic *topic, const struct clock *clock, int32_t part
 	struct error *err);
 void verify_log_close(struct verify_log *log);
 
-/* The next message, NULL when all below next_offset have been passed.  Good until it is passed and
- * another one is asked for. */
+/* The next message, without headers; NULL when all below next_offset have been passed.  Good until
+ * it is passed and another one is asked for. */
 int verify_log_message(
 	struct verify_log *log, const struct message **ret_message, struct error *err);
 void verify_log_pass(struct verify_log *log);
+
+/* Adds its headers to the next message, which is there. */
+void verify_log_headers(struct verify_log *log);
 
 /* Whether the log should have a message at this offset; rows below it began are no longer in it.
  * To be asked after verify_log_message. */

@@ -127,6 +127,7 @@ struct record *store_world_add_letter(struct world *w, const struct message *mes
 {
 	struct record *record = batch_add(&w->batch, message);
 
+	batch_keep(&w->batch, record);
 	record->dead_reason = DEAD_MALFORMED;
 	record->detail = "the value is not one JSON object";
 	return record;

@@ -170,7 +170,6 @@ static void keys_and_values_may_be_absent_or_empty(void **state)
 		count = fixture_poll(t, items, 2) == 2 ? 2 : (fixture_open(t, 0), 0);
 	assert_null(items[0].message.key);
 	assert_null(items[0].message.value);
-	assert_null(items[0].message.headers);
 	assert_int_equal(items[0].message.timestamp_ms, 1767225600123);
 	assert_non_null(items[1].message.key);
 	assert_non_null(items[1].message.value);
@@ -184,17 +183,54 @@ static void headers_are_json(void **state)
 				       "\"base64\":\"/wA=\"}],[\"trace\",\"\"]]";
 	struct world *w = *state;
 	struct topic *t = make_topic(w, 5);
-	struct topic_item items[1];
+	struct topic_item items[2];
+	struct arena arena;
 
+	arena_init(&arena, 1000);
 	rd_kafka_producev(w->producer, RD_KAFKA_V_TOPIC(TOPIC), RD_KAFKA_V_PARTITION(5),
 		RD_KAFKA_V_HEADER("trace", "a\"b", 3), RD_KAFKA_V_HEADER("none", NULL, 0),
 		RD_KAFKA_V_HEADER("raw", "\xff\0", 2), RD_KAFKA_V_HEADER("trace", "", 0),
 		RD_KAFKA_V_END);
+	fixture_send(w->producer, TOPIC, 5, 1);
 	rd_kafka_flush(w->producer, WAIT_MS);
 	fixture_open(t, 0);
 	assert_int_equal(fixture_poll(t, items, 1), 1);
+	assert_int_equal(fixture_poll(t, items + 1, 1), 1);
+	for (int i = 0; i < 2; i++) {
+		assert_null(items[i].message.headers);
+		t->ops->headers(t, &items[i].message, &arena);
+	}
 	assert_int_equal(items[0].message.headers_length, sizeof(expected) - 1);
 	assert_memory_equal(items[0].message.headers, expected, sizeof(expected) - 1);
+	assert_null(items[1].message.headers);
+	arena_finish(&arena);
+}
+
+/* Bytes and headers are there until the release, through polls that come between. */
+static void messages_stay_until_they_are_released(void **state)
+{
+	struct world *w = *state;
+	struct topic *t = make_topic(w, 6);
+	struct topic_item items[600 + 7];
+	struct arena arena;
+	size_t count = 0, released = 0;
+
+	arena_init(&arena, 1000);
+	fixture_fill(w->producer, TOPIC, 6, 0, 600);
+	fixture_open(t, 0);
+	while (count < 600) {
+		count += fixture_poll(t, items + count, 7);
+		if (count < released + 100)
+			continue;
+		for (size_t i = released; i < count && i < 600; i++) {
+			fixture_check(&items[i].message, 6, (int64_t)i);
+			t->ops->headers(t, &items[i].message, &arena);
+			assert_null(items[i].message.headers);
+		}
+		released += 50;
+		t->ops->release(t, (int64_t)released);
+	}
+	arena_finish(&arena);
 }
 
 /* Out of range and gone. */
@@ -562,6 +598,7 @@ int main(int argc, char **argv)
 		TEST(messages_stay_until_the_next_poll),
 		TEST(keys_and_values_may_be_absent_or_empty),
 		TEST(headers_are_json),
+		TEST(messages_stay_until_they_are_released),
 		TEST(too_high_an_offset_is_out_of_range),
 		TEST(a_partition_that_is_none_is_gone),
 		TEST(a_wake_before_the_poll_ends_it),

@@ -73,6 +73,11 @@ static void check_row(struct world *w, int32_t partition, const struct memory_jo
 			(long long)e->prev_offset);
 }
 
+static bool same_text(const char *a, const char *b)
+{
+	return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
 static void check_dead_letter(
 	struct world *w, int32_t partition, const struct memory_dead_letter *row)
 {
@@ -86,6 +91,9 @@ static void check_dead_letter(
 	if (!rows_same_bytes(row->value, row->value_length, sent->value, sent->value_length) ||
 		!rows_same_bytes(row->key, row->key_length, sent->key, sent->key_length))
 		world_fail(w, "partition %d offset %lld: the dead letter has other bytes",
+			partition, (long long)row->offset);
+	if (!same_text(row->headers, sent->headers))
+		world_fail(w, "partition %d offset %lld: the dead letter has other headers",
 			partition, (long long)row->offset);
 }
 

@@ -71,6 +71,14 @@ BUGS = {
         "an undone batch leaves its balances changed",
         (LEDGER, "balances_set(ledger->balances, b->touched[i].ref, &b->touched[i].before);",
          "(void)0;")),
+    "conflict-without-headers": bug(
+        "a message whose id is known with another content loses its headers",
+        (PARTITION, "b->records[i].dead_reason == DEAD_ID_CONFLICT", "false")),
+    "release-early": bug(
+        "what may still become a dead letter is given back to the log",
+        (PARTITION, "p->flying = p->prepared;",
+         "p->flying = p->prepared; "
+         "p->edges.topic->ops->release(p->edges.topic, p->flying->end_offset);")),
     "undo-no-ids": bug(
         "an undone batch leaves its ids remembered",
         (LEDGER, "dedupe_forget_newest(ledger->dedupe, b->remembered_count);", "(void)0;")),

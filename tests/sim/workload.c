@@ -79,8 +79,14 @@ static size_t event_text(struct workload *w, const struct intent *intent, char *
 static void append(struct memory_log *log, struct oracle *oracle, const struct intent *intent,
 	const char *key, const char *value, size_t length, int64_t now_ms)
 {
-	memory_log_append(log, key, key ? strlen(key) : 0, value, length, now_ms);
+	int64_t offset = memory_log_append(log, key, key ? strlen(key) : 0, value, length, now_ms);
+	char headers[48];
+
 	oracle_append(oracle, intent);
+	if (offset % 2 == 0) /* the others have none */
+		return;
+	snprintf(headers, sizeof headers, "[[\"offset\",\"%lld\"]]", (long long)offset);
+	memory_log_set_headers(log, offset, headers);
 }
 
 /* What the newest message turned out to be. */

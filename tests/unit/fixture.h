@@ -50,6 +50,7 @@ static inline struct record *fixture_add(struct batch *b, int64_t offset, const 
 		"\"type\":\"%s\",\"amount\":\"%s\"}",
 		id, (long long)account, type, amount);
 	record = batch_add(b, &message);
+	batch_keep(b, record);
 	record->dead_reason = decode_message(
 		&record->message, 0, 1, &record->event, &record->detail);
 	if (record->dead_reason == DEAD_NONE)

@@ -1,4 +1,4 @@
-/* A batch: its limits, its offsets, and that it owns its bytes. */
+/* A batch: its limits, its offsets, and that it owns the bytes that it keeps. */
 #include "fixture.h"
 
 static struct message message_of(int64_t offset, char *value)
@@ -11,7 +11,7 @@ static struct message message_of(int64_t offset, char *value)
 		.value_length = strlen(value)};
 }
 
-static void test_owns_its_bytes(void **state)
+static void test_owns_what_it_keeps(void **state)
 {
 	struct batch b;
 	char value[] = "value";
@@ -21,6 +21,7 @@ static void test_owns_its_bytes(void **state)
 	batch_init(&b, 4, 1000, BALANCE_PIN_EVEN);
 	batch_reset(&b, 3);
 	record = batch_add(&b, &message);
+	batch_keep(&b, record);
 	memset(value, 'x', sizeof value - 1);
 	assert_memory_equal(record->message.value, "value", 5);
 	assert_null(record->message.headers);
@@ -37,6 +38,7 @@ static void test_absent_and_empty(void **state)
 	batch_init(&b, 4, 1000, BALANCE_PIN_EVEN);
 	batch_reset(&b, 0);
 	record = batch_add(&b, &message);
+	batch_keep(&b, record);
 	assert_non_null(record->message.key);
 	assert_null(record->message.value);
 	batch_finish(&b);
@@ -93,7 +95,7 @@ static void test_offsets(void **state)
 	batch_finish(&b);
 }
 
-/* What is printed as a batch's memory is what a full one takes. */
+/* What is printed as a batch's memory is what a full one takes, whoever keeps the messages. */
 static void test_bytes_max(void **state)
 {
 	struct batch b;
@@ -106,7 +108,7 @@ static void test_bytes_max(void **state)
 	batch_init(&b, 50000, 4 << 20, BALANCE_PIN_EVEN);
 	batch_reset(&b, 0);
 	for (; !batch_full(&b); message.offset++)
-		batch_add(&b, &message);
+		batch_keep(&b, batch_add(&b, &message));
 	assert_true(b.arena.held_bytes + 50000 * (sizeof(struct record) + sizeof(struct touched)) <=
 		    batch_bytes_max(50000, 4 << 20));
 	batch_finish(&b);
@@ -115,7 +117,7 @@ static void test_bytes_max(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_owns_its_bytes),
+		cmocka_unit_test(test_owns_what_it_keeps),
 		cmocka_unit_test(test_absent_and_empty),
 		cmocka_unit_test(test_full_by_count_and_by_bytes),
 		cmocka_unit_test(test_offsets),

@@ -256,6 +256,47 @@ static void test_old_duplicates(void **state)
 	assert_amount_equal(w->db.balances[0].balance.available, amount_of("102"));
 }
 
+static void send_with_headers(struct world *w, const char *id, const char *amount)
+{
+	char headers[64];
+
+	send(w, id, 1, amount);
+	snprintf(headers, sizeof headers, "[[\"offset\",\"%lld\"]]", (long long)w->log.end - 1);
+	memory_log_set_headers(&w->log, w->log.end - 1, headers);
+}
+
+/* Whenever it is found that a message is a dead letter, it has its own headers. */
+static void test_headers_of_dead_letters(void **state)
+{
+	struct world *w = *state;
+	struct memory_partition *table = &w->db.tables[0];
+	char headers[64];
+
+	send_with_headers(w, "old", "1");
+	for (int i = 0; i < 100; i++) {
+		char id[16];
+
+		snprintf(id, sizeof id, "t%d", i);
+		send_with_headers(w, id, "1");
+	}
+	send_with_headers(w, "old", "2"); /* memory has forgotten it: found by the flush */
+	send_with_headers(w, "t99", "2"); /* remembered */
+	send_with_headers(w, "same-batch", "1");
+	send_with_headers(w, "same-batch", "2");
+	send_with_headers(w, "malformed", "-"); /* found while it is decoded */
+	send(w, "none", 1, "-");
+	turn(w, 800);
+	assert_int_equal(w->offsets[0].next_offset, w->log.end);
+	assert_int_equal(table->dead_letter_count, 5);
+	assert_int_equal(counter_read(&w->metrics.dead_letters[DEAD_ID_CONFLICT]), 3);
+	for (size_t i = 0; i < 4; i++) {
+		snprintf(headers, sizeof headers, "[[\"offset\",\"%lld\"]]",
+			(long long)table->dead_letters[i].offset);
+		assert_string_equal(table->dead_letters[i].headers, headers);
+	}
+	assert_null(table->dead_letters[4].headers);
+}
+
 static void test_drain_flushes_what_is_prepared(void **state)
 {
 	struct world *w = *state;
@@ -663,6 +704,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		LIFE(test_consumes_from_the_beginning),
 		LIFE(test_old_duplicates),
+		LIFE(test_headers_of_dead_letters),
 		LIFE(test_drain_flushes_what_is_prepared),
 		LIFE(test_drain_leaves_what_may_be_of_another_log),
 		LIFE(test_lease_that_ran_out),
