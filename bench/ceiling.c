@@ -164,7 +164,7 @@ static bool take(struct sender *s, const struct topic_item *item)
 		record->dead_reason = decode_message(&record->message, s->partition, s->partitions,
 			&record->event, &record->detail);
 		if (record->dead_reason == DEAD_NONE)
-			record->id = dedupe_id(s->ledger.key, &record->event);
+			record->id = dedupe_id(&s->ledger.key, &record->event);
 		return false;
 	case TOPIC_END:
 		batch_advance(&s->batch, item->end_offset);

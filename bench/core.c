@@ -116,7 +116,7 @@ static void run_batch(struct core *core, struct batch *b)
 
 		record->dead_reason = decode_message(
 			&record->message, 0, 1, &record->event, &record->detail);
-		record->id = dedupe_id(core->ledger.key, &record->event);
+		record->id = dedupe_id(&core->ledger.key, &record->event);
 	}
 	begin[STAGE_RESOLVE] = now_ns();
 	if (ledger_resolve(&core->ledger, b, 0, core->missing) != 0)

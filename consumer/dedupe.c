@@ -68,28 +68,45 @@ void dedupe_clear(struct dedupe *dedupe)
 	dedupe->newest = 0;
 }
 
-/* What makes two events with one id the same one.  No holes: it is hashed as bytes. */
-struct content {
-	currency_t currency;
-	i128 amount;
-	uint64_t type;
-};
+/* The factors are hashes of their numbers: no id is a text of one byte. */
+struct dedupe_key dedupe_key(const unsigned char secret[DEDUPE_KEY_BYTES])
+{
+	struct dedupe_key key;
 
-_Static_assert(sizeof(struct content) == 32, "struct content has no holes");
+	memcpy(key.secret, secret, sizeof key.secret);
+	for (unsigned char i = 0; i < 3; i++)
+		crypto_shorthash_siphashx24((unsigned char *)&key.content[i], &i, 1, secret);
+	return key;
+}
 
-struct dedupe_id dedupe_id(const unsigned char key[DEDUPE_KEY_BYTES], const struct event *event)
+/*
+ * Multilinear hashing: the words of the content times the key's, summed up modulo 2^128; the upper
+ * half of that.  Two contents differ in some word by an odd number times 2^t, t < 64, so over all
+ * keys their difference is spread evenly over the multiples of 2^t, and is one of those below 2^64
+ * with a chance of 2^-63 (Lemire and Kaser, "Strongly universal string hashing is fast").
+ */
+static uint64_t fingerprint(const struct dedupe_key *key, const struct event *event)
+{
+	uint64_t head = event->currency << 3 | event->type;
+	unsigned __int128 amount = (unsigned __int128)event->amount;
+	unsigned __int128 sum = key->content[0] * head + key->content[1] * (uint64_t)amount +
+				key->content[2] * (uint64_t)(amount >> 64);
+
+	_Static_assert(CURRENCY_LENGTH_MAX * 6 + 3 < 64 && EVENT_SETTLE < 8, "both fit the head");
+	return (uint64_t)(sum >> 64);
+}
+
+struct dedupe_id dedupe_id(const struct dedupe_key *key, const struct event *event)
 {
 	unsigned char text[sizeof event->account_id + TRANSACTION_ID_MAX];
-	struct content content = {event->currency, event->amount, event->type};
 	struct dedupe_id id;
 
 	memcpy(text, &event->account_id, sizeof event->account_id);
 	memcpy(text + sizeof event->account_id, event->transaction_id,
 		event->transaction_id_length);
 	crypto_shorthash_siphashx24((unsigned char *)id.hash, text,
-		sizeof event->account_id + event->transaction_id_length, key);
-	crypto_shorthash_siphash24(
-		(unsigned char *)&id.fingerprint, (unsigned char *)&content, sizeof content, key);
+		sizeof event->account_id + event->transaction_id_length, key->secret);
+	id.fingerprint = fingerprint(key, event);
 	return id;
 }
 

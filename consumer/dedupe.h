@@ -3,9 +3,11 @@
  * first.  The unique index of the journal is the judge for the rest of history; this saves asking
  * it.
  *
- * An id is a keyed 128-bit hash of account and id (SipHash-2-4 with the ledger's own key, so that
- * nobody can make two ids collide) with a 64-bit fingerprint of the content: currency, type and
- * amount.  At most DEDUPE_BYTES_MAX bytes an id.  Owned by the partition's thread; no locks.
+ * An id is a keyed 128-bit hash of account and id (SipHash-2-4 with the ledger's own secret, so
+ * that nobody can make two ids collide) with a 64-bit fingerprint of the content: currency, type
+ * and amount, by a universal hash: whoever does not know its key, which is made from the same
+ * secret, finds two contents of one fingerprint with a chance of 2^-63 a try.  At most
+ * DEDUPE_BYTES_MAX bytes an id.  Owned by the partition's thread; no locks.
  */
 #ifndef CONSUMER_DEDUPE_H
 #define CONSUMER_DEDUPE_H
@@ -14,8 +16,13 @@
 
 #include "event.h"
 
-#define DEDUPE_KEY_BYTES 16
+#define DEDUPE_KEY_BYTES 16 /* of the ledger's secret */
 #define DEDUPE_BYTES_MAX 32
+
+struct dedupe_key {
+	unsigned char secret[DEDUPE_KEY_BYTES];
+	unsigned __int128 content[3]; /* a factor for each word of the content */
+};
 
 struct dedupe_id {
 	uint64_t hash[2];
@@ -34,8 +41,10 @@ struct dedupe *dedupe_create(size_t capacity);
 void dedupe_destroy(struct dedupe *dedupe);
 void dedupe_clear(struct dedupe *dedupe);
 
+struct dedupe_key dedupe_key(const unsigned char secret[DEDUPE_KEY_BYTES]);
+
 /* The id of an event under the ledger's key. */
-struct dedupe_id dedupe_id(const unsigned char key[DEDUPE_KEY_BYTES], const struct event *event);
+struct dedupe_id dedupe_id(const struct dedupe_key *key, const struct event *event);
 
 void dedupe_prefetch(const struct dedupe *dedupe, const struct dedupe_id *id);
 enum dedupe_verdict dedupe_check(const struct dedupe *dedupe, const struct dedupe_id *id);

@@ -136,7 +136,7 @@ int64_t fetch_balances(struct partition *p)
 static void learn(void *context, const struct event *event)
 {
 	struct partition *p = context;
-	struct dedupe_id id = dedupe_id(p->ledger.key, event);
+	struct dedupe_id id = dedupe_id(&p->ledger.key, event);
 
 	if (dedupe_check(p->ledger.dedupe, &id) != DEDUPE_NEW)
 		return;

@@ -19,6 +19,7 @@ void ledger_init(struct ledger *ledger, struct budget *budget, const struct ledg
 	size_t ids = ledger_ids(config);
 
 	*ledger = (struct ledger){.budget = budget, .ids = ids};
+	ledger->key = dedupe_key(config->key);
 	ledger->balances = balances_create(budget, ledger_entries_min(config), config->seed);
 	ledger->dedupe = dedupe_create(ids);
 	budget_force(budget, dedupe_bytes(ids));

@@ -20,6 +20,7 @@ struct ledger_config {
 	size_t batch_events; /* consumer.batch_max_events */
 	size_t ids;          /* consumer.dedupe_ids; raised to four batches if it is less */
 	uint64_t seed;       /* of the balances' hash */
+	unsigned char key[DEDUPE_KEY_BYTES]; /* the ledger's own, from the database */
 };
 
 struct ledger {
@@ -27,9 +28,9 @@ struct ledger {
 	struct balances *balances;
 	struct dedupe *dedupe;
 	size_t ids;
-	unsigned char key[DEDUPE_KEY_BYTES]; /* the ledger's own, from the database */
-	const struct batch *batch;           /* the one in the ledger, or NULL */
-	uint32_t *touches; /* while applying: from a balance to its place in touched[] */
+	struct dedupe_key key;     /* of the ids */
+	const struct batch *batch; /* the one in the ledger, or NULL */
+	uint32_t *touches;         /* while applying: from a balance to its place in touched[] */
 	size_t touch_capacity;
 	struct order_item *order_scratch;
 };

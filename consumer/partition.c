@@ -23,11 +23,14 @@
 
 static struct ledger_config ledger_config(const struct partition_config *config)
 {
-	return (struct ledger_config){
+	struct ledger_config ledger = {
 		.batch_events = config->batch_max_events,
 		.ids = config->dedupe_ids,
 		.seed = config->seed,
 	};
+
+	memcpy(ledger.key, config->key, sizeof ledger.key);
+	return ledger;
 }
 
 static size_t buffers_bytes(const struct partition_config *config)
@@ -64,7 +67,6 @@ struct partition *partition_create(
 	budget_force(edges->budget, batches_bytes(config));
 	ledger_init(&p->ledger, edges->budget, &ledger);
 	id_spread_init(&p->id_spread, config->seed);
-	memcpy(p->ledger.key, config->key, sizeof p->ledger.key);
 	batch_init(&p->batches[0], events, config->batch_max_bytes, BALANCE_PIN_EVEN);
 	batch_init(&p->batches[1], events, config->batch_max_bytes, BALANCE_PIN_ODD);
 	p->items = xcalloc(PARTITION_ITEMS, sizeof *p->items);
@@ -367,7 +369,7 @@ static void decode(struct partition *p, struct record *record)
 	record->dead_reason = decode_message(&record->message, p->config.partition,
 		p->config.partitions, &record->event, &record->detail);
 	if (record->dead_reason == DEAD_NONE)
-		record->id = dedupe_id(p->ledger.key, &record->event);
+		record->id = dedupe_id(&p->ledger.key, &record->event);
 	else
 		ask_for_headers(p, p->prepared, record);
 	if (record->dead_reason == DEAD_WRONG_PARTITION)

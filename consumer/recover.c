@@ -238,7 +238,7 @@ struct primed {
 	struct dedupe_id *ids;
 	size_t count;
 	size_t capacity;
-	const unsigned char *key;
+	const struct dedupe_key *key;
 };
 
 static void prime(void *context, const struct event *event)
@@ -255,7 +255,7 @@ static int64_t recover_ids(struct partition *p)
 	struct store *store = p->edges.reader;
 	size_t capacity = p->config.dedupe_prime < p->ledger.ids ? p->config.dedupe_prime
 								 : p->ledger.ids;
-	struct primed primed = {.capacity = capacity, .key = p->ledger.key};
+	struct primed primed = {.capacity = capacity, .key = &p->ledger.key};
 	struct error err;
 	enum store_result result;
 

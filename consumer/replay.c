@@ -30,7 +30,8 @@ void replay_init(
 {
 	*r = (struct replay){.config = *config, .edges = *edges};
 	atomic_init(&r->interrupted, false);
-	replay_table_init(&r->table, r->config.key, config->seed, config->bytes_max);
+	r->key = dedupe_key(config->key);
+	replay_table_init(&r->table, &r->key, config->seed, config->bytes_max);
 	r->rows = xcalloc(config->block_rows, sizeof *r->rows);
 	r->letters = xcalloc(config->block_rows, sizeof *r->letters);
 	r->items = xcalloc(ITEMS_MAX, sizeof *r->items);
@@ -129,7 +130,7 @@ static void start_again(struct replay *r)
 	size_t bytes_max = r->table.bytes_max;
 
 	replay_table_finish(&r->table);
-	replay_table_init(&r->table, r->config.key, r->config.seed, bytes_max);
+	replay_table_init(&r->table, &r->key, r->config.seed, bytes_max);
 	newest_forget(&r->newest);
 	r->widened = 0;
 	read_again(r);
@@ -714,7 +715,7 @@ static bool same_candidate(
 		return record->dead_reason == c->reason;
 	if (record->dead_reason != DEAD_NONE)
 		return false;
-	id = dedupe_id(r->config.key, &record->event);
+	id = dedupe_id(&r->key, &record->event);
 	return id.hash[0] == c->id.hash[0] && id.hash[1] == c->id.hash[1] &&
 	       id.fingerprint == c->id.fingerprint;
 }

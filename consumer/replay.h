@@ -120,6 +120,7 @@ struct replay_letter {
 
 struct replay {
 	struct replay_config config;
+	struct dedupe_key key; /* of the ids */
 	struct replay_edges edges;
 	enum replay_step step;
 	struct replay_table table;

@@ -12,7 +12,7 @@
 #include "splitmix.h"
 
 void replay_table_init(
-	struct replay_table *table, const unsigned char *key, uint64_t seed, size_t bytes_max)
+	struct replay_table *table, const struct dedupe_key *key, uint64_t seed, size_t bytes_max)
 {
 	*table = (struct replay_table){.key = key, .seed = seed, .bytes_max = bytes_max};
 }

@@ -137,7 +137,7 @@ struct replay_gap {
 };
 
 struct replay_table {
-	const unsigned char *key; /* of the ids */
+	const struct dedupe_key *key; /* of the ids */
 	uint64_t seed;
 	int32_t partition;
 	int64_t begin, end;           /* the range */
@@ -169,7 +169,7 @@ struct replay_outside {
 
 /* key: of the ids; seed: of the hashes; it outlives the table. */
 void replay_table_init(
-	struct replay_table *table, const unsigned char *key, uint64_t seed, size_t bytes_max);
+	struct replay_table *table, const struct dedupe_key *key, uint64_t seed, size_t bytes_max);
 void replay_table_finish(struct replay_table *table);
 
 /* Before anything is added. */

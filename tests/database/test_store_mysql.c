@@ -156,7 +156,7 @@ static void test_any_printable_id_is_kept(void **state)
 		event.transaction_id_length = (uint8_t)(1 + c % TRANSACTION_ID_MAX);
 		event.currency = fixture_currency("A1");
 		record->event = event;
-		record->id = dedupe_id(w->ledger.key, &event);
+		record->id = dedupe_id(&w->ledger.key, &event);
 	}
 	store_world_commit(w);
 	for (int c = 0; c < 94; c++) {

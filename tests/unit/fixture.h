@@ -35,7 +35,8 @@ static inline currency_t fixture_currency(const char *text)
 static inline struct record *fixture_add(struct batch *b, int64_t offset, const char *id,
 	int64_t account, const char *type, const char *amount)
 {
-	static const unsigned char key[DEDUPE_KEY_BYTES] = "fixture";
+	static const unsigned char secret[DEDUPE_KEY_BYTES] = "fixture";
+	struct dedupe_key key = dedupe_key(secret);
 	char key_text[24];
 	char value[512];
 	struct message message = {.offset = offset, .timestamp_ms = FIXTURE_TIME_MS};
@@ -54,7 +55,7 @@ static inline struct record *fixture_add(struct batch *b, int64_t offset, const 
 	record->dead_reason = decode_message(
 		&record->message, 0, 1, &record->event, &record->detail);
 	if (record->dead_reason == DEAD_NONE)
-		record->id = dedupe_id(key, &record->event);
+		record->id = dedupe_id(&key, &record->event);
 	return record;
 }
 

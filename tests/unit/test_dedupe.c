@@ -3,7 +3,8 @@
 
 #include "dedupe.h"
 
-static const unsigned char key[DEDUPE_KEY_BYTES] = "0123456789abcde";
+static const unsigned char secret[DEDUPE_KEY_BYTES] = "0123456789abcde";
+static struct dedupe_key key; /* of the secret */
 
 static struct event event_of(int64_t account, const char *id, const char *amount)
 {
@@ -23,7 +24,7 @@ static struct dedupe_id id_of(int64_t account, const char *id, const char *amoun
 {
 	struct event event = event_of(account, id, amount);
 
-	return dedupe_id(key, &event);
+	return dedupe_id(&key, &event);
 }
 
 static void test_verdicts(void **state)
@@ -48,26 +49,47 @@ static void test_verdicts(void **state)
 static void test_content(void **state)
 {
 	struct event event = event_of(1, "abc", "1");
-	struct dedupe_id id = dedupe_id(key, &event);
+	struct dedupe_id id = dedupe_id(&key, &event);
 	struct event changed = event;
 
 	changed.time_ms = 99;
-	assert_true(dedupe_id(key, &changed).fingerprint == id.fingerprint);
+	assert_true(dedupe_id(&key, &changed).fingerprint == id.fingerprint);
 	changed.type = EVENT_WITHDRAW;
-	assert_true(dedupe_id(key, &changed).fingerprint != id.fingerprint);
+	assert_true(dedupe_id(&key, &changed).fingerprint != id.fingerprint);
 	changed = event;
 	changed.currency = fixture_currency("USD");
-	assert_true(dedupe_id(key, &changed).fingerprint != id.fingerprint);
-	assert_true(dedupe_id(key, &changed).hash[0] == id.hash[0]);
+	assert_true(dedupe_id(&key, &changed).fingerprint != id.fingerprint);
+	assert_true(dedupe_id(&key, &changed).hash[0] == id.hash[0]);
 }
 
 /* Without the key nobody can tell which ids collide. */
 static void test_key_matters(void **state)
 {
 	struct event event = event_of(1, "abc", "1");
-	unsigned char other[DEDUPE_KEY_BYTES] = "another key";
+	struct dedupe_key other = dedupe_key((const unsigned char *)"another secret.");
 
-	assert_true(dedupe_id(key, &event).hash[0] != dedupe_id(other, &event).hash[0]);
+	assert_true(dedupe_id(&key, &event).hash[0] != dedupe_id(&other, &event).hash[0]);
+	assert_true(dedupe_id(&key, &event).fingerprint != dedupe_id(&other, &event).fingerprint);
+}
+
+/* Contents that differ in any one bit, or in the same bit of two words, have two fingerprints. */
+static void test_every_bit_of_the_content_counts(void **state)
+{
+	struct event event = event_of(1, "abc", "123456.789");
+	uint64_t first = dedupe_id(&key, &event).fingerprint;
+
+	for (int bit = 0; bit < 120; bit++) {
+		struct event changed = event;
+
+		changed.amount ^= (i128)1 << bit;
+		assert_true(dedupe_id(&key, &changed).fingerprint != first);
+		changed.currency ^= UINT64_C(1) << bit % 60;
+		assert_true(dedupe_id(&key, &changed).fingerprint != first);
+		changed.amount ^= (i128)1 << bit;
+		assert_true(dedupe_id(&key, &changed).fingerprint != first);
+		changed.type = EVENT_SETTLE;
+		assert_true(dedupe_id(&key, &changed).fingerprint != first);
+	}
 }
 
 static struct dedupe_id numbered(uint64_t number)
@@ -183,11 +205,13 @@ int main(void)
 		cmocka_unit_test(test_verdicts),
 		cmocka_unit_test(test_content),
 		cmocka_unit_test(test_key_matters),
+		cmocka_unit_test(test_every_bit_of_the_content_counts),
 		cmocka_unit_test(test_window_slides),
 		cmocka_unit_test(test_forget_newest),
 		cmocka_unit_test(test_reserve),
 		cmocka_unit_test(test_bytes_an_id),
 	};
 
+	key = dedupe_key(secret);
 	return cmocka_run_group_tests_name("dedupe", tests, NULL, NULL);
 }

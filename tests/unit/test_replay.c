@@ -16,7 +16,7 @@
 
 #define EPOCH 7
 
-static const unsigned char id_key[DEDUPE_KEY_BYTES] = "replay";
+static const unsigned char id_secret[DEDUPE_KEY_BYTES] = "replay";
 
 struct story {
 	struct memory_log log;
@@ -60,6 +60,7 @@ static void story_begin(struct story *s)
 	struct ledger_config config = {.batch_events = 100, .ids = 1000, .seed = 1};
 
 	memset(s, 0, sizeof *s);
+	memcpy(config.key, id_secret, sizeof id_secret);
 	s->fault_at = -1;
 	s->meddle_at = REPLAY_STEPS;
 	memory_log_init(&s->log, 1);
@@ -67,7 +68,6 @@ static void story_begin(struct story *s)
 	s->offsets[0].epoch = EPOCH;
 	budget_init(&s->budget, SIZE_MAX);
 	ledger_init(&s->ledger, &s->budget, &config);
-	memcpy(s->ledger.key, id_key, sizeof id_key);
 }
 
 static void replay_end(struct story *s)
@@ -131,7 +131,7 @@ static void add_record(struct story *s, struct batch *b, int64_t offset)
 	record->dead_reason = decode_message(
 		&record->message, 0, 1, &record->event, &record->detail);
 	if (record->dead_reason == DEAD_NONE)
-		record->id = dedupe_id(id_key, &record->event);
+		record->id = dedupe_id(&s->ledger.key, &record->event);
 }
 
 static void load_missing(struct story *s, struct batch *b)
@@ -156,7 +156,7 @@ static void learn_journal(struct story *s)
 {
 	ledger_clear(&s->ledger);
 	for (size_t i = 0; i < s->db.tables[0].journal_count; i++) {
-		struct dedupe_id id = dedupe_id(id_key, &s->db.tables[0].journal[i].event);
+		struct dedupe_id id = dedupe_id(&s->ledger.key, &s->db.tables[0].journal[i].event);
 
 		ledger_learn(&s->ledger, &id);
 	}
@@ -232,7 +232,7 @@ static int replay_range(struct story *s, int64_t from, int64_t to, bool apply)
 	struct replay_edges edges = {.clock = &test_clock, .lease_valid = always};
 
 	replay_end(s);
-	memcpy(config.key, id_key, sizeof id_key);
+	memcpy(config.key, id_secret, sizeof id_secret);
 	edges.reader = s->reader = store_memory_create(&s->db, NULL, NULL);
 	s->calls = 0;
 	s->writer = store_memory_create(&s->db, writer_fault, s);
@@ -1097,11 +1097,12 @@ static void test_interrupted_while_a_flush_fails(void **state)
 
 static void test_little_memory(void **state)
 {
+	struct dedupe_key key = dedupe_key(id_secret);
 	struct replay_table table;
 	struct error err;
 	int rc = 0;
 
-	replay_table_init(&table, id_key, 1, 20000);
+	replay_table_init(&table, &key, 1, 20000);
 	replay_table_range(&table, 0, 1000, 1000);
 	for (int64_t i = 0; rc == 0 && i < 1000; i++)
 		rc = replay_table_dead(&table, i, DEAD_MALFORMED, &err);
