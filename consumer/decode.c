@@ -5,7 +5,10 @@
  * function takes the place of the next byte and returns the place after what it read, or NULL when
  * the text is not what it has to be; reader.detail then says why.  Strings are first only checked
  * and measured, as bytes between their quotes; the few that are wanted and hold escapes are
- * unescaped afterwards.  No byte before value or at its end is ever read.
+ * unescaped afterwards.
+ *
+ * The value is first copied, with zeros behind it: a zero has a place nowhere in JSON, so whatever
+ * walks the bytes stops at the end by itself, and whole words can be looked at.
  */
 #include "decode.h"
 
@@ -81,6 +84,7 @@ struct reader {
 	struct event *event;
 	unsigned seen; /* FIELD_BITs */
 	char unescaped[EVENT_VALUE_MAX];
+	char value[EVENT_VALUE_MAX + sizeof(uint64_t)];
 };
 
 static const char *fail(struct reader *r, const char *detail)
@@ -94,10 +98,10 @@ static const char *fail_field(struct reader *r, enum field field)
 	return fail(r, value_details[field]);
 }
 
-/* The next byte, or -1 at the end. */
-static inline int peek(const struct reader *r, const char *at)
+/* The next byte; 0 at the end, where nothing that is read goes on. */
+static inline int peek(const char *at)
 {
-	return at < r->end ? (unsigned char)*at : -1;
+	return (unsigned char)*at;
 }
 
 static inline bool is_space(int c)
@@ -110,9 +114,9 @@ static inline bool is_digit(int c)
 	return c >= '0' && c <= '9';
 }
 
-static inline const char *skip_space(const struct reader *r, const char *at)
+static inline const char *skip_space(const char *at)
 {
-	while (is_space(peek(r, at)))
+	while (is_space(peek(at)))
 		at++;
 	return at;
 }
@@ -131,21 +135,17 @@ static inline uint64_t marks(uint64_t word)
 	return ((word - ones * ' ') | (quote - ones) | (backslash - ones) | word) & ones * 0x80;
 }
 
-/* The first byte of a string that is not plain, or the end. */
-static inline const char *skip_plain(const struct reader *r, const char *at)
+/* The first byte of a string that is not plain: at the end, the zero behind it. */
+static inline const char *skip_plain(const char *at)
 {
 	uint64_t word;
 
-	for (; r->end - at >= (ptrdiff_t)sizeof(word); at += sizeof(word)) {
+	for (;; at += sizeof(word)) {
 		memcpy(&word, at, sizeof(word));
 		word = marks(le64toh(word));
 		if (word)
 			return at + __builtin_ctzll(word) / 8;
 	}
-	for (; at < r->end; at++)
-		if ((unsigned char)*at < ' ' || *at == '"' || *at == '\\' || *at & 0x80)
-			break;
-	return at;
 }
 
 /* A character that is not ASCII. */
@@ -168,13 +168,13 @@ static int hex_value(int c)
 static const char *skip_escape(struct reader *r, const char *at)
 {
 	static const char detail[] = "not valid JSON: an unknown escape in a string";
-	int c = peek(r, at + 1);
+	int c = peek(at + 1);
 
 	if (c != 'u')
 		return c > 0 && strchr("\"\\/bfnrt", c) ? at + 2 : fail(r, detail);
 	at += 2;
 	for (int i = 0; i < 4; i++, at++)
-		if (hex_value(peek(r, at)) < 0)
+		if (hex_value(peek(at)) < 0)
 			return fail(r, detail);
 	return at;
 }
@@ -183,19 +183,20 @@ static const char *skip_escape(struct reader *r, const char *at)
  */
 static const char *skip_unplain(struct reader *r, const char *at, bool *ret_escaped)
 {
-	for (int c = peek(r, at); c != '"'; c = peek(r, at)) {
+	for (int c = peek(at); c != '"'; c = peek(at)) {
 		if (c == '\\') {
 			*ret_escaped = true;
 			at = skip_escape(r, at);
 		} else if (c >= 0x80) {
 			at = skip_utf8(r, at);
 		} else {
-			return fail(r, c < 0 ? "not valid JSON: a string without an end"
-					     : "not valid JSON: a control character in a string");
+			return fail(r, at == r->end
+					       ? "not valid JSON: a string without an end"
+					       : "not valid JSON: a control character in a string");
 		}
 		if (!at)
 			return NULL;
-		at = skip_plain(r, at);
+		at = skip_plain(at);
 	}
 	return at;
 }
@@ -205,8 +206,8 @@ static inline const char *read_string(struct reader *r, const char *at, struct t
 {
 	ret_text->bytes = at;
 	ret_text->escaped = false;
-	at = skip_plain(r, at);
-	if (peek(r, at) != '"') {
+	at = skip_plain(at);
+	if (peek(at) != '"') {
 		at = skip_unplain(r, at, &ret_text->escaped);
 		if (!at)
 			return NULL;
@@ -246,6 +247,8 @@ static void unescape(struct reader *r, struct text *text)
 		r->unescaped[length++] = escape ? escaped_character(at) : *at;
 		at += !escape ? 1 : at[1] == 'u' ? 6 : 2;
 	}
+	assert(length < sizeof(r->unescaped));
+	r->unescaped[length] = '\0'; /* as behind the value */
 	text->bytes = r->unescaped;
 	text->length = length;
 	text->escaped = false;
@@ -276,36 +279,36 @@ static inline enum field find_field(const struct text *name)
 /* From a member's name to its value. */
 static inline const char *read_name(struct reader *r, const char *at, struct text *ret_name)
 {
-	if (peek(r, at) != '"')
+	if (peek(at) != '"')
 		return fail(r, "not valid JSON: expected a name in quotes");
 	at = read_string(r, at + 1, ret_name);
 	if (!at)
 		return NULL;
-	at = skip_space(r, at);
-	if (peek(r, at) != ':')
+	at = skip_space(at);
+	if (peek(at) != ':')
 		return fail(r, "not valid JSON: expected a colon after a name");
-	return skip_space(r, at + 1);
+	return skip_space(at + 1);
 }
 
 static const char *skip_digits(struct reader *r, const char *at)
 {
-	if (!is_digit(peek(r, at)))
+	if (!is_digit(peek(at)))
 		return fail(r, "not valid JSON: a number without digits");
-	while (is_digit(peek(r, at)))
+	while (is_digit(peek(at)))
 		at++;
 	return at;
 }
 
 static const char *skip_number(struct reader *r, const char *at)
 {
-	if (peek(r, at) == '-')
+	if (peek(at) == '-')
 		at++;
-	at = peek(r, at) == '0' ? at + 1 : skip_digits(r, at);
-	if (at && peek(r, at) == '.')
+	at = peek(at) == '0' ? at + 1 : skip_digits(r, at);
+	if (at && peek(at) == '.')
 		at = skip_digits(r, at + 1);
-	if (at && (peek(r, at) | 0x20) == 'e') {
+	if (at && (peek(at) | 0x20) == 'e') {
 		at++;
-		if (peek(r, at) == '+' || peek(r, at) == '-')
+		if (peek(at) == '+' || peek(at) == '-')
 			at++;
 		at = skip_digits(r, at);
 	}
@@ -325,7 +328,7 @@ static const char *skip_scalar(struct reader *r, const char *at)
 {
 	struct text text;
 
-	switch (peek(r, at)) {
+	switch (peek(at)) {
 	case '"':
 		return read_string(r, at + 1, &text);
 	case 't':
@@ -365,8 +368,8 @@ static const char *enter(struct reader *r, const char *at, struct nest *nest, bo
 	_Static_assert(EVENT_DEPTH_MAX <= 64, "a bit for each");
 	if (nest->depth == EVENT_DEPTH_MAX)
 		return fail(r, "nested deeper than 64");
-	at = skip_space(r, at + 1);
-	*ret_due = peek(r, at) != (object ? '}' : ']');
+	at = skip_space(at + 1);
+	*ret_due = peek(at) != (object ? '}' : ']');
 	if (!*ret_due)
 		return at + 1;
 	nest->depth++;
@@ -386,12 +389,12 @@ static const char *leave(struct reader *r, const char *at, struct nest *nest)
 	while (nest->depth > 1) {
 		bool object = in_object(nest);
 
-		at = skip_space(r, at);
-		if (peek(r, at) == ',') {
-			at = skip_space(r, at + 1);
+		at = skip_space(at);
+		if (peek(at) == ',') {
+			at = skip_space(at + 1);
 			return object ? read_name(r, at, &name) : at;
 		}
-		if (peek(r, at) != (object ? '}' : ']'))
+		if (peek(at) != (object ? '}' : ']'))
 			return fail(
 				r, "not valid JSON: expected a comma or the end of a container");
 		nest->depth--;
@@ -407,7 +410,7 @@ static const char *skip_value(struct reader *r, const char *at)
 	bool due;
 
 	do {
-		int c = peek(r, at);
+		int c = peek(at);
 
 		due = false;
 		at = c == '{' || c == '[' ? enter(r, at, &nest, &due) : skip_scalar(r, at);
@@ -421,7 +424,7 @@ static const char *skip_value(struct reader *r, const char *at)
 static inline const char *read_text(
 	struct reader *r, const char *at, enum field field, struct text *ret_text)
 {
-	if (peek(r, at) != '"')
+	if (peek(at) != '"')
 		return fail_field(r, field);
 	at = read_string(r, at + 1, ret_text);
 	if (at && ret_text->escaped)
@@ -436,32 +439,40 @@ static inline const char *read_text(
 static inline const char *read_numeric(
 	struct reader *r, const char *at, enum field field, struct text *ret_text)
 {
-	int c = peek(r, at);
+	int c = peek(at);
 
 	if (c != '-' && !is_digit(c))
 		return read_text(r, at, field, ret_text);
 	ret_text->bytes = at;
 	do
-		c = peek(r, ++at);
+		c = peek(++at);
 	while (is_digit(c) || c == '.' || c == '-' || c == '+' || c == 'e' || c == 'E');
 	ret_text->length = (size_t)(at - ret_text->bytes);
 	return at;
 }
 
-/* Plain digits without leading zeros, up to `max` (below 10^19). */
-static inline bool parse_integer(const struct text *text, int64_t max, int64_t *ret_number)
+/*
+ * Plain digits without leading zeros, up to `max` (below 10^19).  Returns the place after them, or
+ * NULL.
+ */
+static inline const char *read_digits(const char *at, int64_t max, int64_t *ret_number)
 {
+	const char *begin = at;
 	uint64_t number = 0;
 
-	if (text->length < 1 || text->length > 19 || (*text->bytes == '0' && text->length > 1))
-		return false;
-	for (size_t i = 0; i < text->length; i++) {
-		if (!is_digit((unsigned char)text->bytes[i]))
-			return false;
-		number = number * 10 + (uint64_t)(text->bytes[i] - '0');
-	}
+	for (; is_digit(peek(at)); at++)
+		number = number * 10 + (uint64_t)(*at - '0');
 	*ret_number = (int64_t)number;
-	return number <= (uint64_t)max;
+	if (at == begin || at - begin > 19 || (*begin == '0' && at - begin > 1) ||
+		number > (uint64_t)max)
+		return NULL;
+	return at;
+}
+
+/* Whether a number that was plain digits so far goes on otherwise. */
+static inline bool number_goes_on(const char *at)
+{
+	return *at == '.' || *at == '-' || *at == '+' || (*at | 0x20) == 'e';
 }
 
 /* Whether all bytes are 0x21 to 0x7e. */
@@ -497,13 +508,27 @@ static inline const char *read_transaction_id(struct reader *r, const char *at)
 	return at;
 }
 
-static inline const char *read_account_id(struct reader *r, const char *at)
+/* The same as a string, which may be escaped. */
+static const char *read_account_text(struct reader *r, const char *at)
 {
 	struct text text;
+	const char *end;
 
-	at = read_numeric(r, at, FIELD_ACCOUNT_ID, &text);
-	if (at &&
-		(!parse_integer(&text, INT64_MAX, &r->event->account_id) || !r->event->account_id))
+	at = read_text(r, at, FIELD_ACCOUNT_ID, &text);
+	if (!at)
+		return NULL;
+	end = read_digits(text.bytes, INT64_MAX, &r->event->account_id);
+	if (end != text.bytes + text.length || r->event->account_id == 0)
+		return fail_field(r, FIELD_ACCOUNT_ID);
+	return at;
+}
+
+static inline const char *read_account_id(struct reader *r, const char *at)
+{
+	if (!is_digit(peek(at)))
+		return read_account_text(r, at);
+	at = read_digits(at, INT64_MAX, &r->event->account_id);
+	if (!at || number_goes_on(at) || r->event->account_id == 0)
 		return fail_field(r, FIELD_ACCOUNT_ID);
 	return at;
 }
@@ -551,14 +576,8 @@ static inline const char *read_amount(struct reader *r, const char *at)
 
 static inline const char *read_ts(struct reader *r, const char *at)
 {
-	struct text text;
-
-	if (!is_digit(peek(r, at)))
-		return fail_field(r, FIELD_TS);
-	at = read_numeric(r, at, FIELD_TS, &text);
-	if (!parse_integer(&text, EVENT_TIME_MAX_MS, &r->event->time_ms))
-		return fail_field(r, FIELD_TS);
-	return at;
+	at = read_digits(at, EVENT_TIME_MAX_MS, &r->event->time_ms);
+	return at && !number_goes_on(at) ? at : fail_field(r, FIELD_TS);
 }
 
 static inline const char *read_value(struct reader *r, const char *at, enum field field)
@@ -589,8 +608,8 @@ static const char *read_members(struct reader *r, const char *at)
 {
 	struct text name;
 
-	at = skip_space(r, at);
-	if (peek(r, at) == '}')
+	at = skip_space(at);
+	if (peek(at) == '}')
 		return at + 1;
 	for (;;) {
 		at = read_name(r, at, &name);
@@ -600,25 +619,25 @@ static const char *read_members(struct reader *r, const char *at)
 			at = read_value(r, at, find_field(&name));
 		if (!at)
 			return NULL;
-		at = skip_space(r, at);
-		if (peek(r, at) == '}')
+		at = skip_space(at);
+		if (peek(at) == '}')
 			return at + 1;
-		if (peek(r, at) != ',')
+		if (peek(at) != ',')
 			return fail(r, "not valid JSON: expected a comma or the end of the object");
-		at = skip_space(r, at + 1);
+		at = skip_space(at + 1);
 	}
 }
 
 /* The whole value. */
 static bool read_object(struct reader *r, const char *at)
 {
-	at = skip_space(r, at);
-	if (peek(r, at) != '{')
+	at = skip_space(at);
+	if (peek(at) != '{')
 		return fail(r, "expected a JSON object");
 	at = read_members(r, at + 1);
 	if (!at)
 		return false;
-	if (skip_space(r, at) != r->end)
+	if (skip_space(at) != r->end)
 		return fail(r, "not valid JSON: something follows the object");
 	if ((r->seen & FIELDS_REQUIRED) != FIELDS_REQUIRED)
 		return fail(r, missing_details[__builtin_ctz(FIELDS_REQUIRED & ~r->seen)]);
@@ -636,19 +655,21 @@ static int64_t default_time(int64_t timestamp_ms)
 enum dead_reason decode_event(const char *value, size_t length, int64_t timestamp_ms,
 	struct event *ret_event, const char **ret_detail)
 {
-	struct reader reader; /* its buffer is not cleared: 4 KiB a message */
+	struct reader reader; /* its buffers are not cleared: 8 KiB a message */
 
 	if (!value || length > EVENT_VALUE_MAX) {
 		*ret_detail = value ? "the value is longer than 4096 bytes"
 				    : "the value is null: expected a JSON object";
 		return DEAD_MALFORMED;
 	}
-	reader.end = value + length;
+	memcpy(reader.value, value, length);
+	memset(reader.value + length, 0, sizeof(uint64_t));
+	reader.end = reader.value + length;
 	reader.detail = NULL;
 	reader.event = ret_event;
 	reader.seen = 0;
 	ret_event->time_ms = default_time(timestamp_ms);
-	if (read_object(&reader, value))
+	if (read_object(&reader, reader.value))
 		return DEAD_NONE;
 	assert(reader.detail);
 	*ret_detail = reader.detail;

@@ -240,8 +240,11 @@ void ledger_apply(struct ledger *ledger, struct batch *b, int64_t now_ms)
 		if (b->records[i].outcome == OUTCOME_PENDING)
 			apply_record(ledger, b, &b->records[i]);
 	}
-	for (size_t i = 0; i < b->touched_count; i++)
+	for (size_t i = 0; i < b->touched_count; i++) {
+		if (i + PREFETCH_FAR < b->touched_count)
+			balances_prefetch_ref(ledger->balances, b->touched[i + PREFETCH_FAR].ref);
 		balances_set(ledger->balances, b->touched[i].ref, &b->touched[i].after);
+	}
 
 	order_touched(b->touched, b->touched_count, ledger->order_scratch, b->order);
 	b->closed_ms = now_ms;
@@ -253,9 +256,12 @@ void ledger_apply(struct ledger *ledger, struct batch *b, int64_t now_ms)
 void ledger_commit(struct ledger *ledger, struct batch *b)
 {
 	assert(ledger->batch == b);
-	for (size_t i = 0; i < b->count; i++)
+	for (size_t i = 0; i < b->count; i++) {
+		if (i + PREFETCH_FAR < b->count)
+			prefetch_balance(ledger, &b->records[i + PREFETCH_FAR]);
 		if (b->records[i].balance != BALANCE_NONE)
 			balances_unpin(ledger->balances, b->records[i].balance, b->pin);
+	}
 	ledger->batch = NULL;
 }
 
