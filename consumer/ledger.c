@@ -73,22 +73,6 @@ static struct balance_key record_key(const struct record *record)
 	return (struct balance_key){record->event.account_id, record->event.currency};
 }
 
-static int compare_keys(const void *a, const void *b)
-{
-	return balance_key_compare(a, b);
-}
-
-static size_t sort_unique(struct balance_key *keys, size_t count)
-{
-	size_t kept = 0;
-
-	qsort(keys, count, sizeof *keys, compare_keys);
-	for (size_t i = 0; i < count; i++)
-		if (i == 0 || balance_key_compare(&keys[i], &keys[kept - 1]) != 0)
-			keys[kept++] = keys[i];
-	return kept;
-}
-
 size_t ledger_resolve(
 	struct ledger *ledger, struct batch *b, size_t from, struct balance_key *ret_missing)
 {
@@ -110,7 +94,7 @@ size_t ledger_resolve(
 		else
 			balances_pin(ledger->balances, record->balance, b->pin);
 	}
-	return sort_unique(ret_missing, missing);
+	return order_keys(ret_missing, missing, ledger->order_scratch);
 }
 
 void ledger_load(

@@ -78,15 +78,54 @@ void order_touched(const struct touched *touched, size_t count, struct order_ite
 	assert(count <= UINT32_MAX);
 	for (size_t i = 0; i < count; i++) {
 		assert(touched[i].key.account_id > 0);
-		items[i] = (struct order_item){(uint64_t)touched[i].key.account_id, (uint32_t)i};
+		items[i] = (struct order_item){(uint64_t)touched[i].key.account_id, i};
 		highest |= items[i].account_id;
 	}
 	items = sort_accounts(items, scratch + count, count, highest);
 	for (size_t i = 0; i < count; i++) {
-		ret_order[i] = items[i].index;
+		ret_order[i] = (uint32_t)items[i].rest;
 		if (i + 1 == count || items[i + 1].account_id != items[i].account_id) {
 			sort_currencies(touched, ret_order + begin, i + 1 - begin);
 			begin = i + 1;
 		}
 	}
+}
+
+/* One account's currencies, from keys[begin] on. */
+static size_t insert_currency(
+	struct balance_key *keys, size_t begin, size_t end, currency_t currency)
+{
+	struct balance_key key = {keys[begin].account_id, currency};
+	size_t at = end;
+
+	while (at > begin && keys[at - 1].currency > currency)
+		at--;
+	if (at > begin && keys[at - 1].currency == currency)
+		return end;
+	memmove(&keys[at + 1], &keys[at], (end - at) * sizeof *keys);
+	keys[at] = key;
+	return end + 1;
+}
+
+size_t order_keys(struct balance_key *keys, size_t count, struct order_item *scratch)
+{
+	struct order_item *items = scratch;
+	uint64_t highest = 0;
+	size_t begin = 0, end = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		assert(keys[i].account_id > 0);
+		items[i] = (struct order_item){(uint64_t)keys[i].account_id, keys[i].currency};
+		highest |= items[i].account_id;
+	}
+	items = sort_accounts(items, scratch + count, count, highest);
+	for (size_t i = 0; i < count; i++) {
+		if (i > 0 && items[i].account_id == items[i - 1].account_id) {
+			end = insert_currency(keys, begin, end, items[i].rest);
+			continue;
+		}
+		begin = end;
+		keys[end++] = (struct balance_key){(int64_t)items[i].account_id, items[i].rest};
+	}
+	return end;
 }

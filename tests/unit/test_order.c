@@ -1,4 +1,4 @@
-/* The order of touched balances, against qsort. */
+/* The order of touched balances and of keys, against qsort. */
 #include "fixture.h"
 
 #include <stdlib.h>
@@ -56,6 +56,39 @@ static void test_against_qsort(void **state)
 	}
 }
 
+static int compare_keys(const void *a, const void *b)
+{
+	return balance_key_compare(a, b);
+}
+
+/* The same keys, many of them more than once: sorted, each once. */
+static void test_keys_against_qsort(void **state)
+{
+	static const char *const codes[] = {"USDT", "BTC", "A", "0", "ZZZZZZZZZZ", "ETH"};
+	static struct balance_key keys[COUNT_MAX], sorted[COUNT_MAX];
+	struct splitmix random = {.state = 2};
+
+	for (int bits = 1; bits <= 63; bits++) {
+		size_t count = splitmix_below(&random, 400), distinct = 0;
+
+		for (size_t i = 0; i < count; i++) {
+			uint64_t id = splitmix_next(&random) >> (64 - bits);
+
+			keys[i] = (struct balance_key){id == 0 ? 1 : (int64_t)id,
+				fixture_currency(codes[splitmix_below(&random, 6)])};
+			if (i > 0 && splitmix_below(&random, 3) == 0)
+				keys[i] = keys[splitmix_below(&random, i)];
+		}
+		memcpy(sorted, keys, count * sizeof keys[0]);
+		qsort(sorted, count, sizeof sorted[0], compare_keys);
+		for (size_t i = 0; i < count; i++)
+			if (i == 0 || balance_key_compare(&sorted[i], &sorted[distinct - 1]) != 0)
+				sorted[distinct++] = sorted[i];
+		assert_int_equal(order_keys(keys, count, scratch), distinct);
+		assert_memory_equal(keys, sorted, distinct * sizeof keys[0]);
+	}
+}
+
 static void test_ends(void **state)
 {
 	order[0] = 7;
@@ -74,6 +107,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_against_qsort),
+		cmocka_unit_test(test_keys_against_qsort),
 		cmocka_unit_test(test_ends),
 	};
 
