@@ -78,6 +78,12 @@ static const struct setting producer[] = {
 	{NULL, NULL},
 };
 
+/* Over the producer's: what has piled up while a request was on its way is still sent as one. */
+static const struct setting prompt_producer[] = {
+	{"linger.ms", "1"},
+	{NULL, NULL},
+};
+
 static const struct setting *const settings_of[] = {
 	[KAFKA_READER] = reader,
 	[KAFKA_ASKER] = asker,
@@ -322,6 +328,11 @@ static int set_buffer(rd_kafka_conf_t *conf, const struct config *cfg, struct er
 	return rc;
 }
 
+static bool produces(enum kafka_role role)
+{
+	return role == KAFKA_PRODUCER || role == KAFKA_PROMPT_PRODUCER;
+}
+
 static int set_all(
 	rd_kafka_conf_t *conf, const struct config *cfg, enum kafka_role role, struct error *err)
 {
@@ -331,8 +342,10 @@ static int set_all(
 	if (rc == 0)
 		rc = set_list(conf, everybody, err);
 	if (rc == 0)
-		rc = set_list(conf, settings_of[role], err);
-	if (rc == 0 && role != KAFKA_PRODUCER)
+		rc = set_list(conf, settings_of[produces(role) ? KAFKA_PRODUCER : role], err);
+	if (rc == 0 && role == KAFKA_PROMPT_PRODUCER)
+		rc = set_list(conf, prompt_producer, err);
+	if (rc == 0 && !produces(role))
 		rc = set_group(conf, cfg, err);
 	if (rc == 0 && role == KAFKA_READER)
 		rc = set_buffer(conf, cfg, err);
@@ -348,8 +361,8 @@ int kafka_open(const struct config *cfg, enum kafka_role role, kafka_error_fn *o
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 	int events = RD_KAFKA_EVENT_ERROR |
-		     (role == KAFKA_PRODUCER ? RD_KAFKA_EVENT_DR
-					     : RD_KAFKA_EVENT_OFFSET_COMMIT | RD_KAFKA_EVENT_FETCH);
+		     (produces(role) ? RD_KAFKA_EVENT_DR
+				     : RD_KAFKA_EVENT_OFFSET_COMMIT | RD_KAFKA_EVENT_FETCH);
 	char text[256];
 	int rc = set_all(conf, cfg, role, err);
 
@@ -357,9 +370,8 @@ int kafka_open(const struct config *cfg, enum kafka_role role, kafka_error_fn *o
 		rd_kafka_conf_set_log_cb(conf, take_log);
 		rd_kafka_conf_set_events(conf, events);
 		rd_kafka_conf_set_error_cb(conf, on_error);
-		*ret_rk = rd_kafka_new(
-			role == KAFKA_PRODUCER ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER, conf, text,
-			sizeof(text));
+		*ret_rk = rd_kafka_new(produces(role) ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER, conf,
+			text, sizeof(text));
 		if (*ret_rk)
 			return 0;
 		rc = rd_kafka_last_error() == RD_KAFKA_RESP_ERR__INVALID_ARG ? -EINVAL : -EIO;

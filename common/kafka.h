@@ -20,6 +20,7 @@ enum kafka_role {
 	KAFKA_ASKER,    /* watermarks, layout, settings, offsets shown to Kafka's tools; fetches
 			   nothing */
 	KAFKA_PRODUCER, /* idempotent; places keys as the Java client does */
+	KAFKA_PROMPT_PRODUCER, /* the same; a message hardly waits for others to come along */
 };
 
 #define KAFKA_CLUSTER_ID_MAX 64 /* with the NUL */

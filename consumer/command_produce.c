@@ -14,6 +14,8 @@
 
 #define PROGRESS_EVERY 16384 /* messages between two looks at the clock */
 #define PROGRESS_MS    200
+#define PACE_US        500    /* a sleep when the next message is due later than this */
+#define PACE_MAX_US    100000 /* ... and the longest, between two looks at the progress */
 
 static const char *const examples[] = {
 	"ledgerd produce < events.jsonl",
@@ -24,7 +26,7 @@ static const char *const examples[] = {
 struct run {
 	struct producer *producer;
 	const struct clock *clock;
-	int64_t begin_ms;
+	int64_t begin_us;
 	int64_t shown_ms;
 	int64_t total; /* -1: not known */
 	int64_t sent;
@@ -34,9 +36,14 @@ struct run {
 
 /* Progress and pace ---------------------------------------------------------------------------- */
 
+static int64_t elapsed_us(const struct run *run)
+{
+	return run->clock->now_us(run->clock) - run->begin_us;
+}
+
 static int64_t elapsed_ms(const struct run *run)
 {
-	return run->clock->now_ms(run->clock) - run->begin_ms;
+	return elapsed_us(run) / 1000;
 }
 
 static void show_progress(struct run *run)
@@ -53,14 +60,15 @@ static void show_progress(struct run *run)
 	fprintf(stderr, ", %.0f/s   ", (double)run->sent * 1000 / (double)(now_ms + 1));
 }
 
-/* Waits until the next message is due. */
+/* Waits until the next message is due, or nearly: a sleep for each of many would cost more than the
+ * messages, and half a millisecond's worth of them is no burst. */
 static void keep_pace(struct run *run)
 {
-	double due_ms = (double)run->sent * 1000 / run->rate;
-	double early_ms;
+	double due_us = (double)run->sent * 1e6 / run->rate;
+	double early_us;
 
-	while ((early_ms = due_ms - (double)elapsed_ms(run)) >= 1) {
-		usleep((useconds_t)(early_ms < 100 ? early_ms : 100) * 1000);
+	while ((early_us = due_us - (double)elapsed_us(run)) >= PACE_US) {
+		usleep((useconds_t)(early_us < PACE_MAX_US ? early_us : PACE_MAX_US));
 		show_progress(run);
 	}
 }
@@ -161,11 +169,11 @@ static int produce(const struct config *config, struct generate *gen, double rat
 		.terminal = isatty(STDERR_FILENO),
 	};
 	struct error err;
-	int rc = producer_create(config, &run.producer, &err);
+	int rc = producer_create(config, rate > 0, &run.producer, &err);
 
 	if (rc != 0)
 		return command_failed("produce", &err), rc == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
-	run.begin_ms = run.clock->now_ms(run.clock);
+	run.begin_us = run.clock->now_us(run.clock);
 	rc = gen ? send_generated(&run, gen, &err) : send_lines(&run, stdin, &err);
 	rc = finish(&run, rc, &err);
 	producer_destroy(run.producer);

@@ -191,7 +191,7 @@ static int open_servers(struct run *run, struct error *err)
 			meta.topic, kafka->topic);
 	if (rc != 0 || run->line->dry_run)
 		return rc;
-	rc = producer_create(run->config, &run->producer, err);
+	rc = producer_create(run->config, false, &run->producer, err);
 	if (rc == 0 && strcmp(producer_cluster_id(run->producer), meta.kafka_cluster_id) != 0)
 		rc = error_set(err, -1,
 			"this database belongs to Kafka cluster %s, and kafka.bootstrap_servers "

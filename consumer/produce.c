@@ -24,10 +24,12 @@ struct producer {
 	rd_kafka_resp_err_t failure; /* of the first message that failed */
 };
 
-int producer_create(const struct config *cfg, struct producer **ret_producer, struct error *err)
+int producer_create(
+	const struct config *cfg, bool prompt, struct producer **ret_producer, struct error *err)
 {
 	struct producer *producer = xcalloc(1, sizeof *producer);
-	int rc = kafka_open(cfg, KAFKA_PRODUCER, NULL, &producer->rk, err);
+	enum kafka_role role = prompt ? KAFKA_PROMPT_PRODUCER : KAFKA_PRODUCER;
+	int rc = kafka_open(cfg, role, NULL, &producer->rk, err);
 
 	producer->cfg = cfg;
 	if (rc == 0)

@@ -16,8 +16,9 @@
 struct producer;
 
 /* Waits for Kafka: -ENOENT if there is no such topic, -EAGAIN if nobody answers, -EINVAL for a bad
- * property. */
-int producer_create(const struct config *cfg, struct producer **ret_producer, struct error *err);
+ * property.  prompt: messages come one by one, and latency matters more than full requests. */
+int producer_create(
+	const struct config *cfg, bool prompt, struct producer **ret_producer, struct error *err);
 
 /* What was not acknowledged is dropped. */
 void producer_destroy(struct producer *producer);

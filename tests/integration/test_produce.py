@@ -98,6 +98,21 @@ def test_rate_is_kept(three):
     assert 1.7 < time.monotonic() - begin < 15
 
 
+def test_a_limited_rate_is_kept_and_waits_for_no_batch(three):
+    """Each message is sent when it is due: none before, and, with room for a busy machine, most of
+    them within less than the 10 ms in which an unlimited producer gathers messages."""
+    rate, count = 400, 800
+    status, _, errors = attempt(three, "produce", "--generate", str(count), "--rate", str(rate))
+    assert status == 0, errors
+    times = sorted(timestamp for partition in range(three.partitions)
+                   for _, _, _, timestamp in three.messages(partition))
+    assert len(times) == count
+    early = [number for number, time_ms in enumerate(times)
+             if time_ms - times[0] < number * 1000 / rate - 20]
+    assert not early
+    assert len(set(times)) > count / 4  # one by one, not in bursts
+
+
 @pytest.mark.parametrize(("arguments", "options", "status", "message"), [
     ([], {"kafka_topic": "there-is-none"}, 1, "create the topic there-is-none"),
     ([], {"kafka_bootstrap_servers": '"127.0.0.1:1"'}, 1, "127.0.0.1:1"),

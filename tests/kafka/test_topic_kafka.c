@@ -589,6 +589,36 @@ static void a_wrong_property_is_named(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static void assert_setting(rd_kafka_t *rk, const char *name, const char *wanted)
+{
+	char value[64];
+	size_t bytes = sizeof(value);
+
+	assert_int_equal(
+		rd_kafka_conf_get(rd_kafka_conf(rk), name, value, &bytes), RD_KAFKA_CONF_OK);
+	assert_string_equal(value, wanted);
+}
+
+static void a_prompt_producer_is_as_safe_and_hardly_lingers(void **state)
+{
+	struct config cfg;
+	struct error err;
+	rd_kafka_t *rk;
+
+	fixture_config(&cfg, "127.0.0.1:1", TOPIC, "");
+	assert_int_equal(kafka_open(&cfg, KAFKA_PROMPT_PRODUCER, NULL, &rk, &err), 0);
+	assert_setting(rk, "linger.ms", "1");
+	assert_setting(rk, "enable.idempotence", "true");
+	assert_setting(rk, "partitioner", "murmur2_random");
+	kafka_close(rk);
+	config_finish(&cfg);
+	fixture_config(&cfg, "127.0.0.1:1", TOPIC, "  properties: {linger.ms: 7}\n");
+	assert_int_equal(kafka_open(&cfg, KAFKA_PROMPT_PRODUCER, NULL, &rk, &err), 0);
+	assert_setting(rk, "linger.ms", "7");
+	kafka_close(rk);
+	config_finish(&cfg);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -615,6 +645,7 @@ int main(int argc, char **argv)
 		TEST(a_coordinator_that_fails_holds_up_nothing),
 		cmocka_unit_test(a_log_is_another_if_an_answer_changes),
 		TEST(a_wrong_property_is_named),
+		cmocka_unit_test(a_prompt_producer_is_as_safe_and_hardly_lingers),
 	};
 
 	fixture_quiet();
