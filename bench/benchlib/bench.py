@@ -12,29 +12,24 @@ import shutil
 import socket
 import subprocess
 import time
-import urllib.request
 from pathlib import Path
 
-from stack import Stack, free_port_base
+from benchlib.errors import Failed
+from benchlib.ledgerd import NO_CONFIG, Ledgerd
+from stack import Stack, StackError, free_port_base
 
 ROOT = Path(__file__).resolve().parents[2]
 DIR_DEFAULT = ROOT / "build" / "bench"
 BUILD_OPTIONS = ["-Dtests=disabled", "-Dwerror=false", "--buildtype=release", "-Ddebug=true"]
 PROGRAMS = ("consumer/ledgerd", "bench/bench-ceiling", "bench/bench-watch", "bench/bench-poll",
-            "bench/bench-codec")
+            "bench/bench-codec", "bench/bench-row-locks")
 TOPIC = "bench"
 DATABASE = "ledger_bench"
-NO_CONFIG = ["-c", os.devnull]  # all that ledgerd is told is in its environment
-READY_S = 60
-STALLED_S = 60
+GROWN_ROW_BYTES = 400  # of disk while an index is built, for growth
 
 SHOWN_VARIABLES = (
     "innodb_flush_log_at_trx_commit", "innodb_buffer_pool_size", "innodb_log_file_size",
     "innodb_doublewrite", "innodb_flush_method", "log_bin", "sync_binlog", "innodb_io_capacity")
-
-
-class Failed(Exception):
-    """Something a person can put right. The text names the thing and the remedy."""
 
 
 class Bench:
@@ -54,9 +49,10 @@ class Bench:
                                           "innodb-io-capacity-max": 4000})
         if options.quick:
             self.stack.settings.need_free = "3G"
+        elif options.what == "growth":
+            self.stack.settings.need_free = f"{8 + (options.rows * GROWN_ROW_BYTES >> 30)}G"
         self.lock = None
         self.ledgerd = None
-        self.http = f"127.0.0.1:{free_port()}"
         self.children = []
 
     def __enter__(self):
@@ -121,15 +117,16 @@ class Bench:
             "LEDGERD_LEDGER_NAME": "bench",
             "LEDGERD_KAFKA_TOPIC": TOPIC,
             "LEDGERD_MYSQL_DATABASE": DATABASE,
-            "LEDGERD_HTTP_LISTEN": self.http,
             "LEDGERD_REDIS_ENABLED": "true" if self.options.redis else "false",
             "LEDGERD_CONSUMER_BATCH_MAX_EVENTS": str(self.options.batch),
             "LEDGERD_CONSUMER_MEMORY_MAX": self.options.memory,
         }
 
-    def spawn(self, name, *arguments, **streams):
+    def spawn(self, name, *arguments, changes=None, **streams):
+        """A child with the environment of ledgerd, and `changes` to it."""
         argv = [self.program(name), *map(str, arguments)]
-        child = subprocess.Popen(argv, env=self.environment, start_new_session=True,
+        child = subprocess.Popen(argv, env=self.environment | (changes or {}),
+                                 start_new_session=True,
                                  **{"stdin": subprocess.DEVNULL, "text": True} | streams)
         self.children.append(child)
         return child
@@ -172,13 +169,18 @@ class Bench:
         self.restart_mysql()
         self.command("migrate")
 
-    def new_topic(self):
+    def new_topic(self, name=TOPIC):
+        """An empty one, whatever there was of this name."""
         kafka = self.stack.kafka
-        deadline = time.monotonic() + 30
-        while not kafka.create_topic(TOPIC, self.options.partitions):
-            kafka.delete_topic(TOPIC)
+        deadline = time.monotonic() + 60
+        with contextlib.suppress(StackError):  # there may be none
+            kafka.delete_topic(name)
+        while True:
+            with contextlib.suppress(StackError):  # the old one goes away by and by
+                if kafka.create_topic(name, self.options.partitions):
+                    return
             if time.monotonic() > deadline:
-                raise Failed(f"kafka did not delete the topic within 30 s: see {kafka.log}")
+                raise Failed(f"kafka did not delete the topic {name} within 60 s: see {kafka.log}")
             time.sleep(0.1)
 
     def empty_redis(self):
@@ -217,61 +219,10 @@ class Bench:
             chosen += ["--random-ids"]
         self.command("produce", "--generate", events, *chosen, *arguments)
 
-    def start_ledgerd(self):
-        with open(self.ledgerd_log, "wb") as log:
-            self.ledgerd = self.spawn("consumer/ledgerd", "run", *NO_CONFIG, stderr=log)
+    def start_ledgerd(self, number=1):
+        """One that `ledgerd` names from now on."""
+        self.ledgerd = Ledgerd(self, number)
+        return self.ledgerd
 
     def stop_ledgerd(self):
-        self.ledgerd.terminate()
-        if self.ledgerd.wait(60) != 0:
-            raise Failed(f"ledgerd ended with exit status {self.ledgerd.returncode}: see "
-                         f"{self.ledgerd_log}")
-
-    @property
-    def ledgerd_log(self):
-        return self.dir / "ledgerd.log"
-
-    def check_ledgerd(self):
-        if self.ledgerd.poll() is not None:
-            log = self.ledgerd_log.read_text(encoding="utf-8", errors="replace")
-            raise Failed(f"ledgerd ended with exit status {self.ledgerd.returncode}:\n"
-                         f"{log[-2000:]}")
-
-    def wait_ready(self):
-        """Until it owns its partitions."""
-        deadline = time.monotonic() + READY_S
-        while True:
-            self.check_ledgerd()
-            with contextlib.suppress(OSError):
-                with urllib.request.urlopen(f"http://{self.http}/readyz", timeout=5):
-                    return
-            if time.monotonic() > deadline:
-                raise Failed(f"ledgerd is not ready after {READY_S} s: see {self.ledgerd_log}")
-            time.sleep(0.05)
-
-    def metrics(self):
-        """{'name{labels}': value} of every sample."""
-        with urllib.request.urlopen(f"http://{self.http}/metrics", timeout=10) as answer:
-            lines = answer.read().decode().splitlines()
-        return {name: float(value) for name, value in
-                (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
-
-    def wait_published(self):
-        """Redis follows MySQL; a moment later nothing waits."""
-        deadline = time.monotonic() + STALLED_S
-        while total(self.metrics(), "ledger_redis_pending"):
-            if time.monotonic() > deadline:
-                raise Failed(f"balances still wait for Redis: see {self.ledgerd_log}")
-            time.sleep(0.02)
-
-
-def total(metrics, name, *labels):
-    """The sum of all samples of a metric that have these labels (`stage="commit"`)."""
-    return sum(value for sample, value in metrics.items()
-               if sample.partition("{")[0] == name and all(one in sample for one in labels))
-
-
-def free_port():
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        self.ledgerd.stop()

@@ -7,8 +7,10 @@ import signal
 import sys
 from pathlib import Path
 
-from benchlib import end_to_end, machine, memory, replay, report
-from benchlib.bench import DIR_DEFAULT, Bench, Failed
+from benchlib import (accounts, end_to_end, growth, handover, hot, latency, machine, memory,
+                      partitions, peers, replay, report, variants)
+from benchlib.bench import DIR_DEFAULT, Bench
+from benchlib.errors import Failed
 from screen import Screen
 from stack import StackError, size_bytes
 
@@ -16,6 +18,14 @@ MEASURES = {
     "end-to-end": (end_to_end.measure, report.end_to_end),
     "memory": (memory.measure, report.memory),
     "replay": (replay.measure, report.replay),
+    "latency": (latency.measure, report.latency),
+    "handover": (handover.measure, report.handover),
+    "growth": (growth.measure, report.growth),
+    "accounts": (accounts.measure, report.accounts),
+    "hot": (hot.measure, report.hot),
+    "partitions": (partitions.measure, report.partitions),
+    "peers": (peers.measure, report.peers),
+    "ceiling": (variants.measure, report.variants),
 }
 TOOLS = ("codec", "poll")
 
@@ -23,8 +33,14 @@ EPILOG = """\
 end-to-end  events/s beside their ceiling, latency at half of that, CPU, memory (default)
 memory      10 M balances (--accounts): made, and loaded after a restart, within --memory
 replay      `ledgerd replay --apply` over --events events that were skipped
-codec       decoding and encoding alone          poll  reading a topic alone
-
+latency     P50, P95, P99 from 5 % of the rate up to saturation
+handover    the longest time without a commit when an owner is stopped, and killed
+growth      the rate from 1 % of --rows journal rows to all, with a pool of a tenth of them
+accounts    10,000 to 10 M of them: rate, start     hot  all events on one account
+partitions  4, 64 and 512, on one instance and on three
+peers       one transaction an event with row locks; Kafka Connect with Debezium's JDBC sink
+ceiling     the ceiling with other settings, --variant NAME (all; `list` names them)
+codec       decoding and encoding alone             poll  reading a topic alone
 docs/PERFORMANCE.md tells what the figures mean."""
 
 
@@ -50,8 +66,10 @@ def parser():
         help="consumer.batch_max_events (20000)")
     add("--memory", default="auto", metavar="SIZE",
         help="consumer.memory_max (auto; memory: 1792M)")
+    add("--rows", type=count, metavar="N", help="of the journal, for growth (100000000)")
+    add("--variant", default="all", metavar="NAME", help=argparse.SUPPRESS)
     add("--load", type=float, default=0.5, metavar="R",
-        help="latency is measured at this part of the rate (0.5)")
+        help="part of the rate for latency and hand-over (0.5)")
     add("--seconds", type=float, metavar="S", help="of the latency run (20; --quick 3)")
     add("--pool", type=size, metavar="SIZE",
         help="MariaDB's buffer pool (4G, or a quarter of the memory)")
@@ -82,10 +100,14 @@ def size(text):
 def complete(options):
     """The defaults that depend on other options."""
     quick, memory_run = options.quick, options.what == "memory"
-    options.events = options.events or (200_000 if quick else 3_000_000)
+    options.events = options.events or ((50_000 if options.what == "growth" else 200_000)
+                                        if quick else 3_000_000)
     options.accounts = options.accounts or (10_000_000 if memory_run and not quick else 1_000_000)
     if memory_run:
         options.events = 2 * options.accounts
+    options.rows = options.rows or (200_000 if quick else 100_000_000)
+    if options.what == "growth" and not options.pool:
+        options.pool = f"{max(64 << 20, options.rows * growth.ROW_BYTES // 10) >> 20}M"
     options.seconds = options.seconds or (3 if quick else 20)
     if memory_run and options.memory == "auto":
         options.memory = "1792M"

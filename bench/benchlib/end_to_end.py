@@ -8,7 +8,9 @@ import json
 import subprocess
 
 from benchlib import machine
-from benchlib.bench import DATABASE, Failed, total
+from benchlib.bench import DATABASE
+from benchlib.errors import Failed
+from benchlib.ledgerd import total
 from benchlib.watch import Watch, latencies_ms, message_times, percentiles
 
 WATCH_FAST_US = 1000   # for latency
@@ -34,7 +36,9 @@ def measure(bench):
     }
     found["ledgerd"] = {"cpu_ns_per_event": load["cpu_ns_per_event"],
                         "rss_max_bytes": load["rss_max_bytes"]}
-    latency = measure_latency(bench, load["events_per_second"] * options.load)
+    latency_rate = load["events_per_second"] * options.load
+    warm_up(bench, latency_rate)
+    latency = measure_latency(bench, latency_rate)
     found["latency_ms"] = latency.pop("percentiles")
     bench.stop_ledgerd()
     found["details"] = {"ceiling": ceiling, "load": load, "latency": latency}
@@ -47,16 +51,18 @@ def settings(bench):
         "events": options.events, "accounts": options.accounts, "zipf": options.zipf,
         "partitions": options.partitions, "decimals": options.decimals,
         "ids": "random" if options.random_ids else "time-ordered", "redis": options.redis,
-        "batch_max_events": options.batch, "build": bench.build_type(),
+        "batch_max_events": options.batch, "quick": options.quick, "build": bench.build_type(),
         "versions": bench.versions(), "mysql": bench.server_variables(),
     }
 
 
 # The ceiling.
 
-def measure_ceiling(bench):
+def measure_ceiling(bench, prepare=lambda: None):
+    """`prepare` changes the tables that were just made."""
     bench.screen.passing("ceiling: a new database")
     bench.new_database()
+    prepare()
     rows = ", ".join(f"({partition}, 1, 0)" for partition in range(bench.options.partitions))
     bench.stack.mysql.sql("INSERT INTO partition_offsets (kafka_partition, epoch, next_offset) "
                           f"VALUES {rows}", DATABASE)
@@ -98,8 +104,8 @@ def measure_load(bench):
                for name, seconds in machine.thread_seconds(pid).items()}
     rate, seconds = watch.rate()
     if bench.options.redis:
-        bench.wait_published()
-    metrics = bench.metrics()
+        bench.ledgerd.wait_published()
+    metrics = bench.ledgerd.metrics()
     flushes = total(metrics, "ledger_flush_events_count")
     return {
         "events_per_second": rate, "seconds": seconds,
@@ -112,6 +118,11 @@ def measure_load(bench):
         "flush_ms": flush_steps_ms(metrics),
         "published": total(metrics, "ledger_redis_publish_total"),
     } | usage.figures(rate * seconds)
+
+
+def events_per_flush(bench, events):
+    """Of the ledgerd that runs."""
+    return events / total(bench.ledgerd.metrics(), "ledger_flush_events_count")
 
 
 def flush_steps_ms(metrics, before=None):
@@ -136,6 +147,9 @@ def mean_ms(metrics, before, label):
 # Latency, ledgerd running on.
 
 def warm_up(bench, rate):
+    """Not in a short run, whose figures are none."""
+    if bench.options.quick:
+        return
     events = round(rate * WARM_UP_S)
     watch = Watch(bench, WATCH_SLOW_US, sum(offsets(bench).values()) + events)
     bench.screen.passing(f"warming up at {rate:,.0f} events/s")
@@ -144,19 +158,18 @@ def warm_up(bench, rate):
 
 
 def measure_latency(bench, rate):
-    if not bench.options.quick:
-        warm_up(bench, rate)
+    """At this rate, by a broker that is warm."""
     events = max(1, round(rate * bench.options.seconds))
     begin = {partition: 0 for partition in range(bench.options.partitions)}
     begin |= offsets(bench)
-    before = bench.metrics()
+    before = bench.ledgerd.metrics()
     watch = Watch(bench, WATCH_FAST_US, sum(begin.values()) + events)
     usage = machine.Usage(bench.server_pids() | {"ledgerd": bench.ledgerd.pid}, [watch.child.pid])
     bench.screen.passing(f"latency at {rate:,.0f} events/s")
     bench.produce(events, "--rate", rate, "--seed", 2)
     watch.wait_all("latency")
     usage.end()
-    metrics = bench.metrics()
+    metrics = bench.ledgerd.metrics()
     commit_ms = mean_ms(metrics, before, 'stage="commit"')
     found = latencies_ms(message_times(bench, begin), watch.changes)
     warm = [value for time_ms, value in found if time_ms >= found[0][0] + WARM_UP_MS]

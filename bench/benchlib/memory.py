@@ -8,7 +8,8 @@ import subprocess
 import threading
 
 from benchlib import end_to_end, machine
-from benchlib.bench import NO_CONFIG, Failed, total
+from benchlib.errors import Failed
+from benchlib.ledgerd import NO_CONFIG, total
 from benchlib.watch import Watch
 
 WATCH_US = 20000
@@ -31,25 +32,18 @@ def one_round(bench, number):
     bench.start_ledgerd()
     watch = Watch(bench, WATCH_US, accounts * number)
     watch.wait_all(f"round {number}")
-    metrics = bench.metrics()
+    metrics = bench.ledgerd.metrics()
     balances = total(metrics, "ledger_balances")
     run = {
         "balances": balances,
         "bytes_per_balance": total(metrics, "ledger_balances_bytes") / balances,
         "memory_bytes": total(metrics, "ledger_memory_bytes"),
         "rss_max_bytes": machine.memory_peak_bytes(bench.ledgerd.pid),
-        "events_per_second": rate(watch),
+        "events_per_second": watch.rate(accounts * (number - 1))[0],
         "cpu_ns_per_event": machine.cpu_seconds(bench.ledgerd.pid) / accounts * 1e9,
     }
     bench.stop_ledgerd()
     return run
-
-
-def rate(watch):
-    """Not counting what was there before, which the first look shows."""
-    first_us, last_us = watch.changes[0][0], watch.changes[-1][0]
-    begin = sum(offset for us, _, offset in watch.changes if us == first_us)
-    return (watch.total - begin) / max(1e-6, (last_us - first_us) / 1e6)
 
 
 def publish(bench, number):

@@ -9,7 +9,8 @@ import time
 import confluent_kafka
 
 from benchlib import end_to_end
-from benchlib.bench import DATABASE, TOPIC, Failed
+from benchlib.bench import DATABASE, TOPIC
+from benchlib.errors import Failed
 
 
 def measure(bench):
@@ -34,7 +35,7 @@ def measure(bench):
 def prepare(bench):
     """ledgerd makes what a new ledger has (rows, meta); then it has nothing to do but the gap."""
     bench.start_ledgerd()
-    bench.wait_ready()
+    bench.ledgerd.wait_ready()
     bench.stop_ledgerd()
     bench.screen.passing(f"publishing {bench.options.events:,} events")
     bench.produce(bench.options.events)

@@ -95,3 +95,114 @@ def replay(found):
     yield from about(found)
     yield ""
     yield f"replay --apply: {own['events']:,} events, {own['events_per_second']:,.0f} events/s"
+
+
+def latency(found):
+    own = found["latency_curve"]
+    yield from about(found)
+    yield ""
+    yield f"the rate: {own['events_per_second']:,.0f} events/s"
+    yield from table(("of the rate", "events/s", "P50 ms", "P95 ms", "P99 ms", "max ms"), [
+        (f"{point['part']:.2f}", f"{point['rate']:,.0f}",
+         *(f"{point[name]:.1f}" for name in ("p50", "p95", "p99", "max_ms")))
+        for point in own["points"]])
+
+
+def handover(found):
+    own = found["handover"]
+    yield from about(found)
+    yield ""
+    yield f"{own['rate']:,.0f} events/s on two instances, of which one ends"
+    yield from table(("", "its partitions", "longest gap ms", "gap of the others ms", "end took ms"),
+                     [(name, own[name]["owned"], f"{own[name]['gap_ms']:,.0f}",
+                       f"{own[name]['others_gap_ms']:,.0f}", f"{own[name]['end_took_ms']:,.0f}")
+                      for name in ("stop", "kill")])
+
+
+def growth(found):
+    own = found["growth"]
+    yield from about(found)
+    yield ""
+    yield f"a buffer pool of {own['pool_bytes'] / 2**20:,.0f} MiB"
+    yield from table(("ids", "journal rows", "journal MiB", "events/s", "of the first", "MariaDB us"),
+                     [(ids, f"{point['rows']:,}", f"{point['journal_bytes'] / 2**20:,.0f}",
+                       f"{point['events_per_second']:,.0f}",
+                       f"{point['events_per_second'] / points[0]['events_per_second']:.2f}",
+                       f"{point['cpu_us_per_event']['mysql']:.1f}")
+                      for ids, points in own["runs"].items() for point in points])
+
+
+def accounts(found):
+    yield from about(found)
+    yield ""
+    yield from table(("accounts", "events/s", "start to first commit s", "peak MiB"), [
+        (f"{one['accounts']:,}", f"{one['events_per_second']:,.0f}",
+         f"{one['first_commit_seconds']:.2f}", f"{one['rss_max_bytes'] / 2**20:,.0f}")
+        for one in found["accounts"]])
+
+
+def hot(found):
+    yield from about(found)
+    yield ""
+    yield from table(("", "events/s", "ceiling", "of the ceiling"), [
+        (name, f"{one['events_per_second']:,.0f}", f"{one['ceiling_events_per_second']:,.0f}",
+         f"{one['ratio']:.2f}") for name, one in found["hot"].items()])
+
+
+def partitions(found):
+    yield from about(found)
+    yield ""
+    yield from table(
+        ("partitions", "instances", "events/s", "threads", "connections", "peak MiB", "CPU ns"), [
+            (one["partitions"], one["instances"], f"{one['events_per_second']:,.0f}",
+             one["threads"], one["connections"], f"{one['rss_max_bytes'] / 2**20:,.0f}",
+             f"{one['cpu_ns_per_event']:,.0f}") for one in found["partitions"]])
+
+
+def peers(found):
+    own = found["peers"]
+    best = own["ledgerd"]["events_per_second"]
+    yield from about(found)
+    yield ""
+    yield from table(("", "events/s", "ledgerd is", "MariaDB us", "itself us"), [
+        (name, f"{one['events_per_second']:,.0f}", f"{best / one['events_per_second']:.1f}",
+         f"{one['cpu_us_per_event'].get('mysql', 0):.1f}", f"{itself(one):.1f}")
+        for name, one in own.items()])
+    for name in own:
+        if NOT_DONE[name]:
+            yield f"  {name}: {NOT_DONE[name]}"
+    for name, why in found["missing"].items():
+        yield f"  {name}: not measured: {why}"
+
+
+def itself(run):
+    """CPU of what is compared, beside the servers."""
+    used = run["cpu_us_per_event"]
+    return used.get("ledgerd", used.get("java", used.get("bench", 0.0)))
+
+
+NOT_DONE = {
+    "ceiling": "reads no log, loads no balance, fills no Redis",
+    "ledgerd": "",
+    "row locks": "the offset is committed apart from the rows; no order within an account, no dead "
+                 "letters, leases or Redis",
+    "row locks, one account": "the same",
+    "connect journal insert": "no rules, no balances; after a kill it stops at the first duplicate",
+    "connect journal upsert": "no rules, no balances; overwrites where an id comes again",
+    "connect balances upsert": "no rules, no journal",
+    "connect both": "no rules: the rows were made by ledgerd; journal and balances in different "
+                    "transactions, the offset in neither; insert and upsert as above",
+}
+
+
+def variants(found):
+    own = found["variants"]
+    base = own["base"]["events_per_second"] if "base" in own else 0
+    yield from about(found)
+    yield ""
+    yield from table(("variant", "events/s", "of the base", "MariaDB us"), [
+        (name, f"{one['events_per_second']:,.0f}",
+         f"{one['events_per_second'] / base:.2f}" if base else "",
+         f"{one['cpu_us_per_event'].get('mysql', 0):.1f}") for name, one in own.items()])
+    for name, why in found["failed"].items():
+        yield f"  {name}: {why}"

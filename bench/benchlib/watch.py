@@ -9,7 +9,9 @@ import time
 
 import confluent_kafka
 
-from benchlib.bench import STALLED_S, TOPIC, Failed
+from benchlib.bench import TOPIC
+from benchlib.errors import Failed
+from benchlib.ledgerd import STALLED_S
 
 READ_AT_ONCE = 10000
 
@@ -21,6 +23,7 @@ class Watch:
     def __init__(self, bench, every_us, total):
         self.bench = bench
         self.changes = []
+        self.latest = {}  # by partition
         self.total = total
         self.child = bench.spawn("bench/bench-watch", every_us, total, stdout=subprocess.PIPE)
         self.thread = threading.Thread(target=self.read, daemon=True)
@@ -28,7 +31,9 @@ class Watch:
 
     def read(self):
         for line in self.child.stdout:
-            self.changes.append(tuple(map(int, line.split())))
+            change = tuple(map(int, line.split()))
+            self.changes.append(change)
+            self.latest[change[1]] = change[2]
 
     def wait_first(self, after=0):
         """Until there are more than `after` events in the database."""
@@ -43,30 +48,57 @@ class Watch:
     def wait(self, condition, what=""):
         seen, moved = 0, time.monotonic()
         while not condition():
-            self.bench.check_ledgerd()
+            self.bench.ledgerd.check()
             now = time.monotonic()
             seen, moved = (self.seen(), now) if self.seen() > seen else (seen, moved)
             if now - moved > STALLED_S:
                 raise Failed(f"no progress for {STALLED_S} s, at {seen:,} events: see "
-                             f"{self.bench.ledgerd_log}")
+                             f"{self.bench.ledgerd.log}")
             if what:
                 self.bench.screen.passing(f"{what}: {seen:,} of {self.total:,}")
             time.sleep(0.01)
 
-    def offsets(self):
-        return {partition: offset for _, partition, offset in list(self.changes)}
-
     def seen(self):
-        return sum(self.offsets().values())
+        return sum(list(self.latest.values()))
 
-    def rate(self):
-        """Events a second, from the first commit seen to the last; how long that took."""
-        first_us, last_us = self.changes[0][0], self.changes[-1][0]
-        begin = sum(offset for us, _, offset in self.changes if us == first_us)
-        seconds = (last_us - first_us) / 1e6
+    def wait_seen(self, events):
+        """Until so many are in the database."""
+        self.wait(lambda: self.seen() >= events, "consuming")
+
+    def rate(self, before=0):
+        """Events a second, from the first commit seen beyond `before` to the last; how long that
+        took."""
+        first_us, begin = first_commit(self.changes, before)
+        seconds = (self.changes[-1][0] - first_us) / 1e6
         if seconds <= 0:
             raise Failed("all events were committed at once: take more --events")
         return (self.total - begin) / seconds, seconds
+
+    def rate_between(self, low, high):
+        """The rate between two parts of all events."""
+        times = sums(self.changes)
+        begin_us, begin = next(one for one in times if one[1] >= self.total * low)
+        end_us, end = next(one for one in times if one[1] >= self.total * high)
+        if end_us == begin_us:
+            raise Failed("most events were committed at once: take more --events")
+        return (end - begin) / (end_us - begin_us) * 1e6
+
+
+def sums(changes):
+    """[(us, events)]: how many events were in the database after each look."""
+    offsets, events, found = {}, 0, []
+    for us, partition, offset in list(changes):
+        events += offset - offsets.get(partition, 0)
+        offsets[partition] = offset
+        if found and found[-1][0] == us:
+            found.pop()
+        found.append((us, events))
+    return found
+
+
+def first_commit(changes, before):
+    """The first look with more than `before` events: when, and how many there were."""
+    return next(one for one in sums(changes) if one[1] > before)
 
 
 def message_times(bench, begin):
@@ -102,6 +134,16 @@ def latencies_ms(times, changes):
             found.append((time_ms, seen[at][1] - time_ms))
     found.sort()
     return found
+
+
+def longest_gap_ms(changes, partition, begin_us, end_us):
+    """The longest time in which no commit of a partition was seen, among those that have a part
+    between the two moments; what is still open at the end counts."""
+    times = [us for us, one, _ in list(changes) if one == partition and us <= end_us]
+    before = [us for us in times if us <= begin_us]
+    points = [*before[-1:], *times[len(before):], end_us]
+    return max((later - earlier for earlier, later in zip(points, points[1:])),
+               default=end_us - begin_us) / 1000
 
 
 def percentiles(values, parts):
