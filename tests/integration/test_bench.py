@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import LEDGERD, random_events
+from harness import LEDGERD, event, random_events
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(LEDGERD).resolve().parents[1]
@@ -74,6 +74,52 @@ def test_memory_counts_the_balances(tmp_path):
 def test_replay_is_measured(tmp_path):
     found = quick(tmp_path, "replay", "--events", "5000", "--accounts", "1000")[1]["replay"]
     assert found["events"] == 5000 and found["events_per_second"] > 0
+
+
+def row_locks(ledger, threads):
+    done = subprocess.run([BUILD / "bench" / "bench-row-locks", str(threads), "100000"],
+                          env=ledger.environment, input="go\n", capture_output=True, text=True,
+                          timeout=120)
+    assert done.returncode == 0, done.stderr
+    ready, figures = done.stdout.splitlines()
+    assert ready == "prepared"
+    return json.loads(figures)
+
+
+def test_row_locks_keep_the_rules(make_ledger):
+    """One thread after the other's log: row for row what the oracle makes of it."""
+    ledger = make_ledger(partitions=2)
+    ledger.publish(random_events(2000))
+    figures = row_locks(ledger, 1)
+    oracle = ledger.oracle()
+    ledger.assert_journal(oracle)
+    ledger.assert_balances(oracle)
+    assert figures["events"] - figures["duplicates"] == len(oracle.rows)
+    assert figures["refused"] == sum(row.status == "FAILED" for row in oracle.rows.values())
+    assert 0 < figures["p50_ms"] <= figures["p95_ms"] <= figures["p99_ms"]
+
+
+def test_row_locks_lose_nothing_between_threads(make_ledger):
+    ledger = make_ledger(partitions=2)
+    ledger.publish([event(f"d-{number}", 1 + number % 3) for number in range(900)])
+    assert row_locks(ledger, 8)["duplicates"] == 0
+    found = {row["account_id"]: (row["available"], row["version"])
+             for row in ledger.sql("SELECT account_id, available, version FROM account_balances")}
+    assert found == {account: (300, 300) for account in (1, 2, 3)}
+
+
+@pytest.mark.parametrize(("what", "key"), [
+    ("latency", "latency_curve"), ("hot", "hot"), ("accounts", "accounts")])
+def test_other_measures_write_their_figures(tmp_path, what, key):
+    """And the page shows them."""
+    found = quick(tmp_path, what, "--events", "20000", "--accounts", "1000", "--batch", "2000",
+                  "--seconds", "1")[1]
+    assert found[key]
+    page = tmp_path / "page.html"
+    done = subprocess.run([ROOT / "bench" / "report", tmp_path / "figures.json", "--out", page],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "<svg" in page.read_text()
 
 
 def test_the_ceiling_writes_what_ledgerd_would(make_ledger):
