@@ -173,12 +173,12 @@ class Bench:
         """An empty one, whatever there was of this name."""
         kafka = self.stack.kafka
         deadline = time.monotonic() + 60
-        with contextlib.suppress(StackError):  # there may be none
-            kafka.delete_topic(name)
         while True:
-            with contextlib.suppress(StackError):  # the old one goes away by and by
+            with contextlib.suppress(StackError):  # it may have another number of partitions
                 if kafka.create_topic(name, self.options.partitions):
                     return
+            with contextlib.suppress(StackError):  # it goes away by and by
+                kafka.delete_topic(name)
             if time.monotonic() > deadline:
                 raise Failed(f"kafka did not delete the topic {name} within 60 s: see {kafka.log}")
             time.sleep(0.1)
