@@ -64,10 +64,16 @@ class Missing(Exception):
 
 
 def measure(bench):
+    """(name, figures) of each run, or (name, what went wrong): the others are worth a table without
+    it."""
     jars = fetch(bench)
     publish_rows(bench)
     wanted = found_rows(bench)
-    return {name: run(bench, jars, modes, wanted) for name, modes in RUNS.items()}
+    for name, modes in RUNS.items():
+        try:
+            yield name, run(bench, jars, modes, wanted)
+        except Failed as why:
+            yield name, why
 
 
 def fetch(bench):

@@ -37,8 +37,12 @@ def measure(bench):
 def measure_connect(bench, found):
     """With what ledgerd has just journalled."""
     try:
-        found["peers"] |= connect.measure(bench)
-    except (connect.Missing, Failed) as why:  # the others are worth a table without it
+        for name, result in connect.measure(bench):
+            if isinstance(result, Failed):
+                found["missing"][name] = str(result)
+            else:
+                found["peers"][name] = result
+    except connect.Missing as why:
         found["missing"]["Kafka Connect"] = str(why)
 
 
