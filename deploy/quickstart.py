@@ -248,7 +248,8 @@ class QuickStart:
             kafka, mysql, redis = self.stack.kafka, self.stack.mysql, self.stack.redis
             mysql_version = mysql.sql("SELECT VERSION()").split("-")[0].strip()
             redis_version = re.search(r"redis_version:(\S+)", self.redis("INFO", "server"))[1]
-            done(f"Kafka {kafka.version} :{kafka.port}, MariaDB {mysql_version} :{mysql.port}, "
+            done(f"Kafka {kafka.version} :{kafka.port}, "
+                 f"{mysql.server.title} {mysql_version} :{mysql.port}, "
                  f"Redis {redis_version} :{redis.port}")
 
     def check_disk(self):

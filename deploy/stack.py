@@ -53,8 +53,11 @@ class Settings:
     cache: str = option("", "folder for Kafka's jars, which stacks may share; default: "
                         "$STACK_CACHE, or DIR/cache", "FOLDER")
     kafka_heap: str = option("1G", "Kafka's Java heap", "SIZE")
-    mysql_pool: str = option("1G", "MariaDB's buffer pool", "SIZE")
-    mysql_binlog: bool = option(False, "MariaDB with a binary log, synchronised at every commit")
+    mysql_server: str = option("", "'mariadb', or a folder that deploy/install-mysql filled: MySQL; "
+                               "default: $STACK_MYSQL_SERVER, or mariadb", "mariadb|FOLDER")
+    mysql_pool: str = option("1G", "the database's buffer pool", "SIZE")
+    mysql_binlog: bool = option(False, "the database with a binary log, synchronised at every "
+                                "commit")
     redis_appendonly: bool = option(False, "Redis with its append-only file")
     kafka_options: dict = option(dict, "one more server option, repeatable; '' drops all", "K=V")
     mysql_options: dict = option(dict, "one more server option, repeatable; '' drops all", "K=V")
@@ -104,6 +107,7 @@ class Stack:
         self.say = say
         self.interrupted = threading.Event()
         self.settings = Settings.load(self.settings_file, settings)
+        self.settings.mysql_server = self.find_mysql_server()
         self.cache = self.find_cache()
         self.kafka = Kafka(self)
         self.mysql = MySQL(self)
@@ -183,6 +187,10 @@ class Stack:
     def find_cache(self):
         named = self.settings.cache or os.environ.get("STACK_CACHE")
         return Path(named or self.dir / "cache").absolute()
+
+    def find_mysql_server(self):
+        named = self.settings.mysql_server or os.environ.get("STACK_MYSQL_SERVER") or "mariadb"
+        return named if named == "mariadb" else str(Path(named).absolute())
 
     def chosen(self, names):
         unknown = [name for name in names if name not in self.services]

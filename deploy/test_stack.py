@@ -226,12 +226,26 @@ def test_a_taken_port_is_named_with_its_owner(stack):
 
 def test_everything_wrong_is_told_at_once(stack, tmp_path, monkeypatch):
     stack.cache = tmp_path / "empty"
+    stack.settings.mysql_server = "mariadb"
     monkeypatch.setenv("PATH", "/nonexistent")
     monkeypatch.delenv("JAVA_HOME", raising=False)
     with pytest.raises(StackError) as failure:
         stack.start()
     for missing in ("no Java", "no Maven", "no MariaDB", "deploy/install-deps run"):
         assert missing in str(failure.value)
+
+
+def test_a_folder_without_mysql_is_named(tmp_path):
+    with pytest.raises(StackError, match=f"deploy/install-mysql {tmp_path}/none` fetches it"):
+        Stack(tmp_path / "s", port_base=free_port_base(), need_free="100M",
+              mysql_server=tmp_path / "none").start("mysql")
+
+
+def test_the_data_of_another_server_are_left_alone(stack):
+    stack.mysql.data.mkdir(parents=True)
+    with pytest.raises(StackError, match="was made by another server than --mysql-server"):
+        stack.start("mysql")
+    assert not list(stack.mysql.data.iterdir())
 
 
 def test_a_java_too_old_is_refused(stack, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""MariaDB: every commit is on disk before it is acknowledged.
+"""MariaDB, or MySQL in its place: every commit is on disk before it is acknowledged.
 
 The server's administrator is the person who started it, through the socket and without a
 password; nobody else gets in that way. The user `ledger` logs in with a password, by TCP or by
@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from . import service
+from . import mysql_server, service
 from .errors import StackError
 
 SOCKET_PATH_MAX = 107
@@ -32,6 +32,11 @@ class MySQL(service.Service):
     port_offset = 3306
     user = "ledger"
     database = "ledger"
+
+    @property
+    def server(self):
+        """Its programs, and what is its own of options."""
+        return mysql_server.find(self.stack.settings.mysql_server)
 
     @property
     def admin(self):
@@ -63,9 +68,10 @@ class MySQL(service.Service):
     # What Service asks for.
 
     def missing(self):
-        names = ("mariadbd", "mariadb-install-db", "mariadb")
-        absent = [name for name in names if not service.program(name)]
-        return [f"no MariaDB ({', '.join(absent)}): {service.INSTALL}"] if absent else []
+        if self.data.exists() and not (self.data / self.server.owned).exists():
+            return [f"{self.data} was made by another server than --mysql-server "
+                    f"{self.stack.settings.mysql_server}: name that one, or choose another --dir"]
+        return self.server.missing()
 
     def prepare(self):
         (self.dir / "tmp").mkdir(exist_ok=True)
@@ -76,8 +82,7 @@ class MySQL(service.Service):
         self.write_config(self.config_file)
 
     def command(self):
-        return [service.program("mariadbd") or "mariadbd",
-                f"--defaults-file={self.config_file}"]
+        return [*self.server.server(), f"--defaults-file={self.config_file}"]
 
     def config(self):
         settings = self.stack.settings
@@ -88,7 +93,7 @@ class MySQL(service.Service):
             "socket": self.socket,
             "datadir": self.data,
             "tmpdir": self.dir / "tmp",
-            "pid-file": self.dir / "mariadbd.pid",
+            "pid-file": self.dir / "mysql.pid",
             "skip-name-resolve": "ON",
             "character-set-server": "utf8mb4",
             "local-infile": "ON",
@@ -96,8 +101,8 @@ class MySQL(service.Service):
             "max-allowed-packet": "64M",
             "innodb-flush-log-at-trx-commit": 1,
             "innodb-buffer-pool-size": settings.mysql_pool,
-            "innodb-log-file-size": "256M",
-            **(BINLOG if settings.mysql_binlog else {}),
+            **self.server.options,
+            **(self.server.binlog if settings.mysql_binlog else self.server.no_binlog),
             **settings.mysql_options,
         }
         return "[mysqld]\n" + "".join(map(config_line, config.items()))
@@ -128,21 +133,21 @@ class MySQL(service.Service):
         return done.stdout
 
     def client(self, text, database="", timeout=None):
-        argv = [service.program("mariadb"), "--no-defaults", f"--socket={self.socket}",
-                f"--user={self.admin}", "--batch", "--skip-column-names", "--connect-timeout=2",
+        argv = [*self.tool(), "--batch", "--skip-column-names", "--connect-timeout=2",
                 f"--database={database}"]
         return subprocess.run(argv, input=text, text=True, capture_output=True, check=False,
                               timeout=timeout)
+
+    def tool(self, name=""):
+        """The command line of the administrator's client, or of a companion of it: "dump"."""
+        return [*self.server.tool(name), f"--socket={self.socket}", f"--user={self.admin}"]
 
     # Data, password and socket.
 
     def install(self, data):
         self.say("creating the data folder")
-        argv = [service.program("mariadb-install-db"), "--no-defaults", f"--datadir={data}",
-                f"--user={self.admin}", "--skip-test-db", "--skip-name-resolve",
-                "--auth-root-authentication-method=socket", f"--auth-root-socket-user={self.admin}",
-                "--innodb-flush-log-at-trx-commit=0", "--innodb-fast-shutdown=0"]
-        self.run_tool(argv, "cannot create its data")
+        self.server.install(lambda argv: self.run_tool(argv, "cannot create its data"), data,
+                            self.admin)
 
     def make_password(self):
         """Complete or not there at all, and nobody else's to read at any moment."""
@@ -156,9 +161,6 @@ class MySQL(service.Service):
         mine = self.socket.parent.is_dir() and self.socket.parent.stat().st_uid == os.getuid()
         if not fits and not (mine and self.socket_note.exists()):
             self.socket_note.write_text(tempfile.mkdtemp(prefix="stack-mysql-", dir="/tmp"))
-
-
-BINLOG = {"log-bin": "binlog", "binlog-format": "ROW", "sync-binlog": 1, "server-id": 1}
 
 
 def config_line(option):

@@ -34,18 +34,14 @@ class Load:
 
 def dump(ledger, path):
     """A backup as docs/OPERATIONS.md has it."""
-    mysql = ledger.stack.mysql
     with open(path, "wb") as file:
-        subprocess.run(["mariadb-dump", "--no-defaults", f"--socket={mysql.socket}",
-                        f"--user={mysql.admin}", "--single-transaction", "--databases",
+        subprocess.run([*ledger.stack.mysql.tool("dump"), "--single-transaction", "--databases",
                         ledger.database], stdout=file, check=True)
 
 
 def restore(ledger, path):
-    mysql = ledger.stack.mysql
     with open(path, "rb") as file:
-        subprocess.run(["mariadb", "--no-defaults", f"--socket={mysql.socket}",
-                        f"--user={mysql.admin}"], stdin=file, check=True)
+        subprocess.run(ledger.stack.mysql.tool(), stdin=file, check=True)
 
 
 def wait_progress(ledger, before, events=1000):
