@@ -29,7 +29,7 @@ GROWN_ROW_BYTES = 400  # of disk while an index is built, for growth
 
 SHOWN_VARIABLES = (
     "innodb_flush_log_at_trx_commit", "innodb_buffer_pool_size", "innodb_log_file_size",
-    "innodb_doublewrite", "innodb_flush_method", "log_bin", "sync_binlog", "innodb_io_capacity")
+    "innodb_redo_log_capacity", "innodb_doublewrite", "innodb_flush_method", "log_bin", "sync_binlog", "innodb_io_capacity")
 
 
 class Bench:
@@ -43,10 +43,11 @@ class Bench:
         self.build_dir = Path(options.build).absolute() if options.build else self.dir / "build"
         self.stack = Stack(self.dir / "stack", say=screen.passing,
                            cache=options.cache or self.shared_cache(), need_free="8G",
-                           mysql_pool=options.pool, mysql_binlog=options.binlog,
-                           mysql_options={"innodb-log-file-size": options.redo,
-                                          "innodb-io-capacity": 2000,
-                                          "innodb-io-capacity-max": 4000})
+                           mysql_server=options.mysql_server, mysql_pool=options.pool,
+                           mysql_binlog=options.binlog)
+        self.stack.settings.mysql_options = {self.stack.mysql.server.redo_option: options.redo,
+                                             "innodb-io-capacity": 2000,
+                                             "innodb-io-capacity-max": 4000}
         if options.quick:
             self.stack.settings.need_free = "3G"
         elif options.what == "growth":

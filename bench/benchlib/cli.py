@@ -72,8 +72,10 @@ def parser():
         help="part of the rate for latency and hand-over (0.5)")
     add("--seconds", type=float, metavar="S", help="of the latency run (20; --quick 3)")
     add("--pool", type=size, metavar="SIZE",
-        help="MariaDB's buffer pool (4G, or a quarter of the memory)")
-    add("--redo", type=size, default="2G", metavar="SIZE", help="MariaDB's redo log (2G)")
+        help="the database's buffer pool (4G, or a quarter of the memory)")
+    add("--redo", type=size, default="2G", metavar="SIZE", help="the database's redo log (2G)")
+    add("--mysql-server", metavar="FOLDER",
+        help="MySQL that deploy/install-mysql put there, in place of MariaDB")
     add("--binlog", action="store_true", help="with a binary log, synchronised at every commit")
     add("--dir", default=str(DIR_DEFAULT), metavar="FOLDER", help="for everything (build/bench)")
     add("--build", metavar="FOLDER", help="a build to measure (default: one of its own, release)")

@@ -3,7 +3,8 @@
 Both classes offer the same. `missing` says what keeps them from being used, `server` and `tool`
 begin a command line, `install` fills an empty data folder in which `admin` logs in through the
 socket, without a password, and nobody else does. `options` and `binlog` are for the server's
-configuration, `owned` is a file that the data of this kind of server have.
+configuration, `redo_option` is the name of the one for the size of its redo log; `owned` is a file
+that the data of this kind of server have.
 """
 
 from pathlib import Path
@@ -14,7 +15,8 @@ from . import service
 class MariaDB:
     title = "MariaDB"
     owned = "aria_log_control"
-    options = {"innodb-log-file-size": "256M"}
+    redo_option = "innodb-log-file-size"
+    options = {redo_option: "256M"}
     binlog = {"log-bin": "binlog", "binlog-format": "ROW", "sync-binlog": 1, "server-id": 1}
     no_binlog = {}
 
@@ -51,6 +53,7 @@ class MySQL:
 
     title = "MySQL"
     owned = "mysql.ibd"
+    redo_option = "innodb-redo-log-capacity"
     binlog = {"log-bin": "binlog", "sync-binlog": 1, "server-id": 1}
     no_binlog = {"disable-log-bin": ""}
 
@@ -60,7 +63,7 @@ class MySQL:
     @property
     def options(self):
         return {"basedir": self.usr, "plugin-load-add": "auth_socket.so", "mysqlx": "OFF",
-                "secure-file-priv": "NULL", "innodb-redo-log-capacity": "512M"}
+                "secure-file-priv": "NULL", self.redo_option: "512M"}
 
     def missing(self):
         if self.loader() and (self.usr / "sbin/mysqld").exists():

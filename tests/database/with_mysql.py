@@ -3,10 +3,10 @@
 
     with_mysql.py PROGRAM [ARGUMENT...]
 
-A private MariaDB (deploy/stack) is started in a temporary folder and named to the program in
-LEDGERD_TEST_MYSQL_HOST, _PORT, _USER and _PASSWORD.  If LEDGERD_TEST_MYSQL_PORT is set already, that
-server is used and nothing is started: so the same tests run against MySQL.  Its user needs all
-rights; the tests make databases called ledger_test_... and drop them.
+A private MariaDB (deploy/stack), or MySQL if STACK_MYSQL_SERVER says so, is started in a temporary
+folder and named to the program in LEDGERD_TEST_MYSQL_HOST, _PORT, _USER and _PASSWORD.  If
+LEDGERD_TEST_MYSQL_PORT is set already, that server is used and nothing is started.  Its user needs
+all rights; the tests make databases called ledger_test_... and drop them.
 """
 
 import os
