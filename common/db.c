@@ -76,8 +76,7 @@ struct db {
 typedef my_bool db_bool;
 
 /* The ways to log in that do not hand the password over as it is: others need an encrypted
- * connection, or anybody who answers at the server's address could ask for it.  Oracle's library
- * refuses them by itself. */
+ * connection, or anybody who answers at the server's address could ask for it. */
 static const char hashing_methods[] = "mysql_native_password,caching_sha2_password,sha256_password,"
 				      "client_ed25519,parsec,auth_gssapi_client";
 
@@ -107,7 +106,11 @@ static void set_tls(MYSQL *mysql, const struct db_options *options)
 	unsigned mode = !encrypted            ? SSL_MODE_PREFERRED
 			: options->tls_verify ? SSL_MODE_VERIFY_IDENTITY
 					      : SSL_MODE_REQUIRED;
+	/* As above: the password as it is, where nobody listens.  This library never sends it else.
+	 */
+	bool protected = encrypted || options->socket[0];
 
+	mysql_options(mysql, MYSQL_ENABLE_CLEARTEXT_PLUGIN, &protected);
 	mysql_options(mysql, MYSQL_OPT_SSL_MODE, &mode);
 	if (mode == SSL_MODE_VERIFY_IDENTITY)
 		mysql_options(mysql, MYSQL_OPT_SSL_CA, options->tls_ca);

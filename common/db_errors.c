@@ -36,6 +36,10 @@
 #define PLUGIN                                                                                     \
 	"the client library does not know the account's authentication plugin: give mysql.user "   \
 	"another, caching_sha2_password on MySQL, mysql_native_password on MariaDB"
+#define REFUSED_PLUGIN                                                                             \
+	"the client library does not have the account's authentication plugin, or refuses it "     \
+	"without TLS: set mysql.tls_ca, or give mysql.user another, caching_sha2_password on "     \
+	"MySQL, mysql_native_password on MariaDB"
 #define UNPROTECTED                                                                                \
 	"the server asks for the password itself, without TLS: set mysql.tls_ca, or give "         \
 	"mysql.user another way to log in"
@@ -185,7 +189,7 @@ static const struct db_error table[] = {
 	{2054, DB_HALT, BUG},
 	{2055, DB_LOST, NETWORK},
 	{2058, DB_HALT, PLUGIN}, /* MariaDB's client */
-	{2059, DB_HALT, PLUGIN},
+	{2059, DB_HALT, REFUSED_PLUGIN},
 	{2061, DB_HALT, LOGIN ": the account's plugin refused"},
 	{2068, DB_HALT, "the server asked for a file that was not offered: do not trust it"},
 

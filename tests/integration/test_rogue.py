@@ -77,7 +77,8 @@ class Prying(Peer):
 
 class Hijacker(Peer):
     """Hands everything on between a client and the real server; but while it is `bad`, it puts its
-    own file's name where the server asks for the client's."""
+    own file's name where the server asks for the client's. It hides that the server offers TLS,
+    which a client would take without being told to."""
 
     def __init__(self, port):
         super().__init__()
@@ -102,6 +103,7 @@ class Hijacker(Peer):
 
     async def hand_back(self, reader, writer, loading):
         try:
+            send(writer, *without_tls(*await receive(reader)))
             while True:
                 sequence, payload = await receive(reader)
                 if loading.is_set() and payload[:1] == ASKS:
@@ -110,6 +112,12 @@ class Hijacker(Peer):
                 send(writer, sequence, payload)
         finally:
             writer.close()
+
+
+def without_tls(sequence, greeting):
+    """The greeting with the bit of TLS cleared, in the second byte of the capabilities."""
+    at = greeting.index(0, 1) + 15
+    return sequence, greeting[:at] + bytes([greeting[at] & ~0x08]) + greeting[at + 1:]
 
 
 async def receive(reader):
