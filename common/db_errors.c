@@ -37,9 +37,9 @@
 	"the client library does not know the account's authentication plugin: give mysql.user "   \
 	"another, caching_sha2_password on MySQL, mysql_native_password on MariaDB"
 #define REFUSED_PLUGIN                                                                             \
-	"the client library does not have the account's authentication plugin, or refuses it "     \
-	"without TLS: set mysql.tls_ca, or give mysql.user another, caching_sha2_password on "     \
-	"MySQL, mysql_native_password on MariaDB"
+	"the client library lacks the account's authentication plugin, or refuses it without "     \
+	"TLS: set mysql.tls_ca, or give mysql.user another: caching_sha2_password or "             \
+	"mysql_native_password"
 #define UNPROTECTED                                                                                \
 	"the server asks for the password itself, without TLS: set mysql.tls_ca, or give "         \
 	"mysql.user another way to log in"

@@ -84,8 +84,10 @@ def test_a_dump_that_was_taken_under_load(ledger, tmp_path):
     assert two.stop() == 0
 
 
-def test_a_server_that_went_back_under_running_owners(ledger, tmp_path):
-    """As a fail-over to a copy that is behind: nobody is restarted, and nothing is typed."""
+def test_a_server_that_went_back_under_running_owners(make_ledger, tmp_path):
+    """As a fail-over to a copy that is behind: nobody is restarted, and nothing is typed. The leases
+    outlast the time that the server is away, or their owners would have given up by themselves."""
+    ledger = make_ledger(lease_ttl_ms=60000)
     mysql = ledger.stack.mysql
     one, two = ledger.start("one"), ledger.start("two")
     ledger.publish(random_events(2000, prefix="old"))
