@@ -104,8 +104,8 @@ static void rates_init(struct world *w)
 	/* Where people change what the log alone does not bring again, nothing goes back. */
 	if (w->seed % 3 == 0 || random_chance(r, 3000))
 		return;
-	w->rates.standby = random_between(r, 1, 100);
-	w->rates.fail_over = random_between(r, 5, 300);
+	w->rates.standby = random_between(r, 5, 300);
+	w->rates.fail_over = random_between(r, 2, 150);
 	w->rates.truncate = 0;
 }
 
@@ -347,7 +347,9 @@ static void redis_fails_over(struct world *w)
 
 	for (int32_t p = 0; p < w->partitions; p++)
 		snprintf(before[p], sizeof before[p], "%s", snapshot_memory_marker(w->redis, p));
-	lost = snapshot_memory_fail_over(w->redis, (size_t)random_below(r, 60));
+	/* Often only what came after the newest marker. */
+	lost = snapshot_memory_fail_over(
+		w->redis, (size_t)random_below(r, random_chance(r, 5000) ? 60 : 5));
 	if (random_chance(r, 8000))
 		snapshot_memory_cut(w->redis);
 	world_trace(w, "Redis fails over to a copy that is %zu writes behind", lost);
