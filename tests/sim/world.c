@@ -185,20 +185,20 @@ void world_finish(struct world *w)
 /* What becomes of calls ------------------------------------------------------------------------ */
 
 /* Some calls come so rarely that hardly a seed would ever see them fail. */
-static int64_t chance_at(const char *call, int64_t chance)
+static bool is_rare(const char *call)
 {
 	static const char *const rare[] = {
 		"halt", "ping", "has_rows", "settle", "withdraw", "unrequest"};
 
 	for (size_t i = 0; i < sizeof rare / sizeof *rare; i++)
 		if (strcmp(call, rare[i]) == 0)
-			return 20 * chance;
-	return chance;
+			return true;
+	return false;
 }
 
 static bool is_slow(struct world *w, const char *call)
 {
-	if (w->calm || !random_chance(&w->random, chance_at(call, w->rates.slow)))
+	if (w->calm || !random_chance(&w->random, (is_rare(call) ? 100 : 1) * w->rates.slow))
 		return false;
 	w->now_us += random_below(&w->random, INT64_C(1500) * WORLD_TTL_MS);
 	return true;
@@ -223,7 +223,7 @@ enum memory_fault world_store_fault(struct world *w, const char *who, const char
 	if (is_slow(w, call))
 		tell_call(w, who, call, CALL_SLOW);
 	for (int fault = CALL_FAILS; fault <= CALL_LOST_AFTER && !w->calm; fault++) {
-		if (!random_chance(&w->random, chance_at(call, chances[fault])))
+		if (!random_chance(&w->random, (is_rare(call) ? 20 : 1) * chances[fault]))
 			continue;
 		tell_call(w, who, call, strcmp(call, "connect") == 0 ? CALL_FAILS : fault);
 		return faults[fault];
