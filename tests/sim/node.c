@@ -582,6 +582,15 @@ static void tell_verdict(struct sim_worker *worker, enum flush_step step)
 		verdicts[flush->verdict], flush_step_text(step));
 }
 
+static void keep_alive(struct sim_worker *worker)
+{
+	struct store *store = worker->flush_store;
+	struct error err;
+
+	if (worker->flush.connected)
+		worker->flush.connected = store->ops->ping(store, &err) == STORE_OK;
+}
+
 /* Between two flushes it keeps its session alive; a stalled one cannot. */
 static void idle_flusher(struct sim_worker *worker)
 {
@@ -592,7 +601,7 @@ static void idle_flusher(struct sim_worker *worker)
 		store_memory_cut(worker->flush_store);
 	} else if (!worker->submitted && w->now_us >= worker->flush_wait_us &&
 		   silent_us > (int64_t)WORLD_TTL_MS * 200) {
-		flush_keepalive(&worker->flush);
+		keep_alive(worker);
 		worker->flush_silent_us = w->now_us;
 	}
 }
