@@ -243,7 +243,7 @@ static void *read_many(void *context)
 {
 	int partition = (int)((struct store **)context - world.stores);
 
-	for (int i = 0; i < 3000; i++)
+	for (int i = 0; i < 500; i++)
 		assert_reads(partition);
 	return NULL;
 }
