@@ -432,10 +432,8 @@ static inline const char *read_text(
 	return at;
 }
 
-/*
- * The same for a field that may be a number as well: then the text is all that could belong to one.
- * Its form is the caller's to check; what follows it is a space, a comma or a brace, or wrong.
- */
+/* The same for a field that may be a number as well: then the text is all that could belong to one.
+ * Its form is the caller's to check; what follows it is a space, a comma or a brace, or wrong. */
 static inline const char *read_numeric(
 	struct reader *r, const char *at, enum field field, struct text *ret_text)
 {
@@ -451,9 +449,7 @@ static inline const char *read_numeric(
 	return at;
 }
 
-/*
- * Plain digits without leading zeros, up to `max` (below 10^19).  Returns the place after them, or
- * NULL.
+/* Plain digits without leading zeros, up to `max` (below 10^19): to the place after them, or NULL.
  */
 static inline const char *read_digits(const char *at, int64_t max, int64_t *ret_number)
 {

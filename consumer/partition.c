@@ -23,11 +23,9 @@
 
 static struct ledger_config ledger_config(const struct partition_config *config)
 {
-	struct ledger_config ledger = {
-		.batch_events = config->batch_max_events,
+	struct ledger_config ledger = {.batch_events = config->batch_max_events,
 		.ids = config->dedupe_ids,
-		.seed = config->seed,
-	};
+		.seed = config->seed};
 
 	memcpy(ledger.key, config->key, sizeof ledger.key);
 	return ledger;
