@@ -205,7 +205,12 @@ static void test_status_tells_owners_and_lag(void **state)
 	struct mysql_env *env = *state;
 	struct db *db = db_create(&env->options); /* connects by itself */
 	const struct incident incident = {1767225600123, 1, "halted", "offset \"7\" is gone"};
-	const struct status_here here = {"host-1", "1.2.3", &incident, 1};
+	const struct status_here here = {
+		.consumer_id = "host-1",
+		.version = "1.2.3",
+		.incidents = &incident,
+		.incident_count = 1,
+	};
 	struct error err;
 	json_t *root, *p;
 	char *json;
