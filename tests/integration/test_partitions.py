@@ -40,6 +40,7 @@ def test_a_locked_partition_holds_up_no_other(make_ledger):
     one = ledger.start("one")
     accounts = [ledger.account_in(partition) for partition in range(8)]
     with ledger.mysql() as mysql, mysql.cursor() as cursor:
+        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")  # not the row behind
         cursor.execute("START TRANSACTION")
         cursor.execute("SELECT * FROM partition_offsets WHERE kafka_partition < 7 FOR UPDATE")
         ledger.publish([event(f"locked-{n}", accounts[n]) for n in range(7)])
