@@ -36,6 +36,7 @@
 #define BEAT_LIMIT_MS         60000 /* a loop that is silent for longer is not alive */
 #define OUT_OF_RANGE_MS       30000
 #define REDIS_OFF_PENDING     1
+#define PROCESS_EXTRA_BYTES   ((size_t)8 << 20) /* code and buffers that are not touched yet */
 #define PARTITION_EXTRA_BYTES ((size_t)128 << 10)
 
 struct daemon {
@@ -348,7 +349,8 @@ static size_t process_bytes(const struct daemon *d)
 	struct process_stats stats = {0};
 
 	process_read(&stats);
-	return (size_t)stats.resident_bytes + (size_t)eligible_count(d) * PARTITION_EXTRA_BYTES;
+	return (size_t)stats.resident_bytes + PROCESS_EXTRA_BYTES +
+	       (size_t)eligible_count(d) * PARTITION_EXTRA_BYTES;
 }
 
 static int plan_memory(struct daemon *d, struct error *err)
