@@ -34,9 +34,12 @@ class MariaDB:
         return [service.program(name) or name, "--no-defaults"]
 
     def install(self, run_tool, data, admin):
+        """With a folder for temporary tables of its own: a server that starts elsewhere on the
+        machine deletes what it finds of them in the common one."""
         run_tool([service.program("mariadb-install-db"), "--no-defaults", f"--datadir={data}",
-                  f"--user={admin}", "--skip-test-db", "--skip-name-resolve",
-                  "--auth-root-authentication-method=socket", f"--auth-root-socket-user={admin}",
+                  f"--tmpdir={data.parent / 'tmp'}", f"--user={admin}", "--skip-test-db",
+                  "--skip-name-resolve", "--auth-root-authentication-method=socket",
+                  f"--auth-root-socket-user={admin}",
                   "--innodb-flush-log-at-trx-commit=0", "--innodb-fast-shutdown=0"])
 
 
