@@ -232,19 +232,7 @@ class Ledger:
     def messages(self, partition):
         """All messages, as (offset, key, value, time). Not for logs with transactions: kafka-python
         does not know which were aborted."""
-        where = TopicPartition(self.topic, partition)
-        with closing(KafkaConsumer(bootstrap_servers=self.stack.kafka.address,
-                                   enable_auto_commit=False, consumer_timeout_ms=10000,
-                                   max_partition_fetch_bytes=20_000_000)) as consumer:
-            consumer.assign([where])
-            begin = consumer.beginning_offsets([where])[where]
-            end = consumer.end_offsets([where])[where]
-            consumer.seek(where, begin)
-            found = []
-            while consumer.position(where) < end:
-                for batch in consumer.poll(1000, max_records=5000).values():
-                    found += [(m.offset, m.key, m.value, m.timestamp) for m in batch]
-            return [message for message in found if message[0] < end]
+        return list(read_log(self.stack.kafka.address, self.topic, partition))
 
     def log_ends(self):
         where = [TopicPartition(self.topic, partition) for partition in range(self.partitions)]
@@ -319,30 +307,20 @@ class Ledger:
         return oracle
 
     def assert_journal(self, oracle):
-        found = {}
-        for row in self.sql("SELECT * FROM balance_transactions"):
-            found[row["kafka_partition"], row["kafka_offset"]] = (
-                row["transaction_id"], row["account_id"], row["currency_code"], row["type"],
-                row["amount"], row["status"], row["reason"], row["available_after"],
-                row["frozen_after"], row["prev_offset"])
-        expected = {place: (row.event.transaction_id, row.event.account, row.event.currency,
-                            row.event.type, row.event.amount, row.status, row.reason,
-                            row.available_after, row.frozen_after, row.prev_offset)
-                    for place, row in oracle.rows.items()}
+        found = {(row["kafka_partition"], row["kafka_offset"]): journal_row(row)
+                 for row in self.sql("SELECT * FROM balance_transactions")}
+        expected = {place: expected_row(row) for place, row in oracle.rows.items()}
         assert_same(found, expected, "journal")
 
     def assert_dead_letters(self, oracle):
-        found = {(row["kafka_partition"], row["kafka_offset"]):
-                 (row["reason"], row["message_key"], row["message_value"])
+        found = {(row["kafka_partition"], row["kafka_offset"]): dead_letter(row)
                  for row in self.sql("SELECT * FROM dead_letters")}
         assert_same(found, oracle.dead, "dead letters")
 
     def assert_balances(self, oracle):
-        found = {(row["account_id"], row["currency_code"]):
-                 (row["available"], row["frozen"], row["version"], row["last_offset"],
-                  row["kafka_partition"]) for row in self.sql("SELECT * FROM account_balances")}
-        expected = {key: (one.available, one.frozen, one.version, one.last_offset, one.partition)
-                    for key, one in oracle.balances.items()}
+        found = {(row["account_id"], row["currency_code"]): balance_row(row)
+                 for row in self.sql("SELECT * FROM account_balances")}
+        expected = {key: expected_balance(one) for key, one in oracle.balances.items()}
         assert_same(found, expected, "balances")
 
     def redis_balances(self):
@@ -353,11 +331,61 @@ class Ledger:
             pipe.hmget(key, "available", "frozen", "version")
         return dict(zip(keys, map(tuple, pipe.execute()), strict=True))
 
+    def redis_of_mysql(self):
+        """What Redis ought to hold by the database's balances."""
+        return {f"balance:{{{row['account_id']}}}:{row['currency_code']}":
+                (plain(row["available"]), plain(row["frozen"]), str(row["version"]))
+                for row in self.sql("SELECT * FROM account_balances WHERE version > 0")}
+
     @staticmethod
     def expected_redis(oracle):
         return {f"balance:{{{account}}}:{currency}":
                 (plain(one.available), plain(one.frozen), str(one.version))
                 for (account, currency), one in oracle.balances.items() if one.version > 0}
+
+
+def read_log(address, topic, partition):
+    """The messages of a partition, as far as it goes now: (offset, key, value, time)."""
+    where = TopicPartition(topic, partition)
+    with closing(KafkaConsumer(bootstrap_servers=address, enable_auto_commit=False,
+                               consumer_timeout_ms=10000, check_crcs=False,  # in Python: slow
+                               max_partition_fetch_bytes=20_000_000)) as consumer:
+        consumer.assign([where])
+        begin = consumer.beginning_offsets([where])[where]
+        end = consumer.end_offsets([where])[where]
+        consumer.seek(where, begin)
+        while consumer.position(where) < end:
+            for batch in consumer.poll(1000, max_records=5000).values():
+                yield from ((m.offset, m.key, m.value, m.timestamp) for m in batch
+                            if m.offset < end)
+
+
+# Rows of the database, and what the oracle expects there, in the same form.
+
+
+def journal_row(row):
+    return (row["transaction_id"], row["account_id"], row["currency_code"], row["type"],
+            row["amount"], row["status"], row["reason"], row["available_after"],
+            row["frozen_after"], row["prev_offset"])
+
+
+def expected_row(row):
+    return (row.event.transaction_id, row.event.account, row.event.currency, row.event.type,
+            row.event.amount, row.status, row.reason, row.available_after, row.frozen_after,
+            row.prev_offset)
+
+
+def dead_letter(row):
+    return row["reason"], row["message_key"], row["message_value"]
+
+
+def balance_row(row):
+    return (row["available"], row["frozen"], row["version"], row["last_offset"],
+            row["kafka_partition"])
+
+
+def expected_balance(one):
+    return one.available, one.frozen, one.version, one.last_offset, one.partition
 
 
 def plain(amount):

@@ -41,13 +41,19 @@ def need(condition):
 
 
 def pairs_to_dict(pairs):
-    for name in FIELDS:
-        need(sum(key == name for key, _ in pairs) <= 1)
-    return dict(pairs)
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [key for key, _ in pairs]
+        need(all(names.count(name) <= 1 for name in FIELDS))
+    return found
 
 
 def reject(text):
     raise Malformed(text)  # NaN, Infinity
+
+
+DECODER = json.JSONDecoder(parse_float=Number, parse_int=Number, parse_constant=reject,
+                           object_pairs_hook=pairs_to_dict)
 
 
 def depth(value):
@@ -88,8 +94,7 @@ class Event:
 def decode(value, timestamp):
     need(value is not None and len(value) <= 4096)
     try:
-        message = json.loads(value.decode("utf-8"), parse_float=Number, parse_int=Number,
-                             parse_constant=reject, object_pairs_hook=pairs_to_dict)
+        message = DECODER.decode(value.decode("utf-8"))
     except (ValueError, RecursionError):
         raise Malformed from None
     need(isinstance(message, dict) and depth(message) <= 64)

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import threading
 
-from harness import event, eventually, plain, random_events
+from harness import event, eventually, random_events
 
 
 class Load:
@@ -48,12 +48,6 @@ def wait_progress(ledger, before, events=1000):
     eventually(lambda: sum(ledger.next_offsets()) > sum(before) + events, 60, "a few more flushes")
 
 
-def redis_of_mysql(ledger):
-    return {f"balance:{{{row['account_id']}}}:{row['currency_code']}":
-            (plain(row["available"]), plain(row["frozen"]), str(row["version"]))
-            for row in ledger.sql("SELECT * FROM account_balances WHERE version > 0")}
-
-
 def assert_healed(ledger):
     ledger.wait_consumed()
     ledger.assert_equals_oracle(redis=False)
@@ -75,9 +69,9 @@ def test_a_dump_that_was_taken_under_load(ledger, tmp_path):
     ahead = ledger.redis_balances()
     restore(ledger, tmp_path / "backup.sql")
     assert sum(ledger.next_offsets()) < sum(newest) - 1000, "it is an older one"
-    assert ledger.redis_balances() == ahead != redis_of_mysql(ledger)
+    assert ledger.redis_balances() == ahead != ledger.redis_of_mysql()
     ledger.run("snapshot", "rebuild")
-    assert ledger.redis_balances() == redis_of_mysql(ledger), "Redis was set back, too"
+    assert ledger.redis_balances() == ledger.redis_of_mysql(), "Redis was set back, too"
     ledger.publish(random_events(500, prefix="after"))
     two = ledger.start("two")
     assert_healed(ledger)
