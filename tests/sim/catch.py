@@ -11,6 +11,8 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from planted import FIRST_SEED
+
 SEEDS_MAX = 20000
 SEEDS_SOUND = 300
 SECONDS_MAX = 500
@@ -44,7 +46,8 @@ def caught(errors):
 
 def hunt(simulator, name):
     try:
-        status, errors, seconds = simulate(simulator, "--plant", name, "--seeds", str(SEEDS_MAX))
+        status, errors, seconds = simulate(simulator, "--plant", name, "--seeds", str(SEEDS_MAX),
+                                           "--from", str(FIRST_SEED.get(name, 1)))
     except subprocess.TimeoutExpired:
         return name, None, f"it ran for more than {SECONDS_MAX} s", SECONDS_MAX
     if status == 0:
