@@ -18,6 +18,9 @@ else holds (20,000 seeds have found nothing):
 - Going on with a flush that was to be abandoned: the fence holds.
 - Not seeing that Redis has become another server, for a publisher that was connected: the marker says
   so, unless a slice was lost that came after it (3,000 seeds have found nothing).
+- Counting epochs from the old one + 1 where the clock was set back: one seed of an earlier simulator found
+  it, some 15,000 of this one have not.  A unit test holds it
+  (test_a_lost_epoch_is_not_handed_out_again_though_the_clock_is_behind).
 - Acquiring a partition that somebody has asked for: whoever plans leaves it alone.  So there is
   request-unseen.
 """
@@ -156,9 +159,6 @@ BUGS = {
         "a new epoch is counted from the row alone, which may be an old one",
         (LEASES, "row->epoch += epoch_step(db);", "row->epoch += 1;"),
         (LEASES, "row->epoch < now_us", "false")),
-    "epoch-without-chance": bug(
-        "where the clock was set back, the next epoch is the old one + 1",
-        (LEASES, "row->epoch += epoch_step(db);", "row->epoch += 1;")),
     "idle-unseen": bug(
         "a renewal does not look at the offset: an idle owner does not see that the database went back",
         (LEADER, "!renewal->ret_held || renewal->ret_next_offset < low || "
@@ -222,4 +222,4 @@ BUGS = {
 
 # Where the hunt for a rare one begins, so that it does not take minutes. Any seed would do; if worlds
 # change, so that these find nothing soon, later ones do.
-FIRST_SEED = {"fenced-goes-on": 650, "halt-unconfirmed": 2300, "epoch-without-chance": 1150}
+FIRST_SEED = {"fenced-goes-on": 650, "halt-unconfirmed": 2300}
