@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from decimal import Decimal, getcontext
+from functools import lru_cache
 
 from kafka.partitioner.default import murmur2
 
@@ -116,6 +117,7 @@ def decode(value, timestamp):
                  message["type"], read_amount(message["amount"]), time)
 
 
+@lru_cache(1 << 16)  # in Python it is slow
 def partition_of(key, partitions):
     return (murmur2(key) & 0x7FFFFFFF) % partitions
 

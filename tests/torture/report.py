@@ -27,7 +27,7 @@ class Report:
     lives: int = 0
     acquired: int = 0
     changed_owner: int = 0
-    fenced: int = 0
+    fenced: dict = field(default_factory=dict)  # why an owner gave up: how often
     set_back: int = 0
     away_s: dict = field(default_factory=dict)  # server: the longest from SIGKILL to an answer
     longest_stall_s: float = 0
@@ -52,7 +52,8 @@ class Report:
             ("instances started", f"{self.lives:,}"),
             ("leases acquired", f"{self.acquired:,}, of which {self.changed_owner:,} by another "
                                 "instance than before"),
-            ("partitions fenced", f"{self.fenced:,}"),
+            ("partitions fenced", "; ".join(f"{times:,}: {why}" for why, times
+                                            in sorted(self.fenced.items()))),
             ("messages that promotions took back", f"{self.set_back:,}"),
             ("killed servers answered again after at most",
              ", ".join(f"{name} {away_s:.1f} s" for name, away_s in self.away_s.items())),
@@ -76,7 +77,7 @@ class Report:
         return [(kind, "skipped") for kind in self.skipped]
 
     def markdown(self):
-        yield from markdown_table(("", ""), self.facts())
+        yield from markdown_table(("what", "figure"), self.facts())
         yield ""
         yield from markdown_table(("fault", "times"), [*self.faults.items(), *self.skipped_rows()])
 

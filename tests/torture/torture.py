@@ -7,6 +7,7 @@ found at once.
 """
 
 import random
+import re
 import threading
 import time
 from collections import Counter
@@ -27,6 +28,7 @@ RECOVERY_MAX_S = 180
 REDIS_MAX_S = 60
 VERIFY_MAX_S = 3600
 STORY = "story.log"
+FENCED = re.compile(r'msg="partition fenced".* reason="([^"]*)"')
 FORBIDDEN = (*SANITIZER_REPORTS, "partition halted", "balances in memory are not",
              "balances in redis are")
 
@@ -243,7 +245,8 @@ class Torture:
         for name in INSTANCES:
             with open(self.world.folder / f"{name}.log", errors="replace") as log:
                 for line in log:
-                    self.report.fenced += 'msg="partition fenced"' in line
+                    for why in FENCED.findall(line):
+                        self.report.fenced[why] = self.report.fenced.get(why, 0) + 1
                     if any(words in line for words in FORBIDDEN):
                         self.world.fail(f"{name} says: {line.strip()}")
 
