@@ -97,8 +97,8 @@ static void leave_line(struct readers *readers, struct share *share)
 {
 	struct share **at = &readers->line;
 
-	while (*at != share)
-		at = &(*at)->next;
+	for (; *at != share; at = &(*at)->next)
+		assert(*at); /* whoever waits stands in the line */
 	*at = share->next;
 	share->waiting = false;
 }
