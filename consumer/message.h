@@ -8,7 +8,7 @@
 #define MESSAGE_NO_TIMESTAMP   INT64_C(-1)
 #define MESSAGE_OVERHEAD_BYTES 350 /* of one that a client holds, beside its bytes (measured) */
 
-	struct message {
+struct message {
 	int64_t offset;
 	int64_t timestamp_ms; /* Kafka's; MESSAGE_NO_TIMESTAMP if it has none */
 	const char *key;      /* NULL if absent; may be empty */
