@@ -120,7 +120,8 @@ static void make_room(struct topic_kafka *t, size_t count)
 
 	if (t->held_max - t->held_end >= count)
 		return;
-	memmove(t->held, t->held + t->held_begin, held * sizeof(t->held[0]));
+	if (held > 0)
+		memmove(t->held, t->held + t->held_begin, held * sizeof(t->held[0]));
 	t->held_begin = 0;
 	t->held_end = held;
 	if (t->held_max - held >= count)

@@ -40,16 +40,16 @@ accounts    10,000 to 10 M of them: rate, start     hot  all events on one accou
 partitions  4, 64 and 512, on one instance and on three
 peers       one transaction an event with row locks; Kafka Connect with Debezium's JDBC sink
 ceiling     the ceiling with other settings, --variant NAME (all; `list` names them)
-codec       decoding and encoding alone             poll  reading a topic alone
-docs/PERFORMANCE.md tells what the figures mean."""
+codec       decoding and encoding alone             poll  reading a topic alone"""
 
 
 def parser():
     top = argparse.ArgumentParser(
         prog="bench/run", usage="bench/run [WHAT] [OPTION...]", epilog=EPILOG, add_help=True,
-        description="Measures ledgerd on real servers of its own, which it starts and stops.",
+        description="Measures ledgerd on real servers of its own, which it starts and stops. "
+                    "What figures mean: docs/PERFORMANCE.md.",
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
-            prog, max_help_position=24, width=98))
+            prog, max_help_position=25, width=98))
     top.add_argument("what", nargs="?", default="end-to-end", metavar="WHAT",
                      choices=[*MEASURES, *TOOLS], help=argparse.SUPPRESS)
     add = top.add_argument

@@ -12,6 +12,7 @@ SMALL = {"consumer_memory_max": f"{MAX_MIB}M", "consumer_batch_max_events": 2000
          "redis_pending_max": 10000}
 ACCOUNTS = 3_000_000  # far more than fit
 PIECE = 300_000
+NOISE_MIB = 3  # what is fetched ahead comes in pieces; a leak of 11 bytes an event is more
 
 
 def resident_mib(instance, what):
@@ -37,5 +38,5 @@ def test_memory_max_holds(make_ledger):
     assert one.metric("ledger_balances") <= full * 1.01
     assert 0.9 * MAX_MIB <= one.metric("ledger_memory_bytes") / MIB <= 1.05 * MAX_MIB
     assert resident_mib(one, "VmHWM") <= 1.1 * MAX_MIB
-    assert resident_mib(one, "VmHWM") <= peak_mib * 1.02, "no growth once it is full"
+    assert resident_mib(one, "VmHWM") <= peak_mib + NOISE_MIB, "no growth once it is full"
     eventually(lambda: one.metric("ledger_redis_pending") == 0, 60, "Redis has all")

@@ -126,15 +126,18 @@ def firing(address):
 
 
 def load(ledger, rounds=20):
-    """A few events each half second, and one of each kind that is not applied."""
+    """Many flushes at once, as the order of ids is told after some thousands; then a few events each
+    half second, and one of each kind that is not applied."""
+    ledger.run("produce", "--generate", 30000, timeout_s=60)
     bad = event("bad", 1, "DANCE")
     for number in range(rounds):
         ledger.publish([*random_events(50, seed=number, prefix=f"p{number}"), bad])
         time.sleep(0.5)
 
 
-def test_every_query_has_an_answer(ledger, tmp_path):
+def test_every_query_has_an_answer(make_ledger, tmp_path):
     """Under a little load, with two instances; and no alert but the one on the dead letters."""
+    ledger = make_ledger(consumer_batch_max_events=100)
     one, two = ledger.start("one"), ledger.start("two")
     with prometheus(tmp_path, [one.http, two.http]) as address:
         eventually(lambda: len(ask(address, "query", query="up == 1")["result"]) == 2, 30, "scraped")

@@ -104,7 +104,8 @@ static void hang_interrupt(struct store *s)
 	atomic_store(interrupted_of(s), true);
 }
 
-static struct store *create_store(void *context)
+/* Before there are threads that create stores. */
+static void set_tables(void)
 {
 	struct store *s = store_memory_create(&world.db, NULL, NULL);
 
@@ -114,6 +115,13 @@ static struct store *create_store(void *context)
 	hang_ops.commit = hang_commit;
 	hang_ops.ping = hang_ping;
 	hang_ops.interrupt = hang_interrupt;
+	sound_ops.destroy(s);
+}
+
+static struct store *create_store(void *context)
+{
+	struct store *s = store_memory_create(&world.db, NULL, NULL);
+
 	s->ops = &hang_ops;
 	return s;
 }
@@ -159,6 +167,7 @@ static void begin(enum hang hang)
 	memory_log_init(&world.log, 1);
 	memory_log_append(&world.log, "1", 1, "no event", 8, FIXTURE_TIME_MS);
 	memory_database_init(&world.db, 1, world.offsets);
+	set_tables();
 	edges.reader = world.reader = create_store(NULL);
 	edges.flushers = world.flushers = flushers_start(&flushers, &clock_system);
 	edges.topic = topic_memory_create(&world.log, &world.kafka);
