@@ -46,8 +46,8 @@ codec       decoding and encoding alone             poll  reading a topic alone"
 def parser():
     top = argparse.ArgumentParser(
         prog="bench/run", usage="bench/run [WHAT] [OPTION...]", epilog=EPILOG, add_help=True,
-        description="Measures ledgerd on real servers of its own, which it starts and stops. "
-                    "What figures mean: docs/PERFORMANCE.md.",
+        description="Measures ledgerd on real servers that it starts and stops. "
+                    "docs/PERFORMANCE.md explains the figures.",
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
             prog, max_help_position=25, width=98))
     top.add_argument("what", nargs="?", default="end-to-end", metavar="WHAT",
