@@ -113,10 +113,8 @@ static void wait_in_line(struct readers *readers, struct share *share)
 	share->waiting = true;
 	*end = share;
 	serve(readers);
-	while (share->waiting && !share->interrupted)
+	while (share->waiting)
 		pthread_cond_wait(&share->granted, &readers->lock);
-	if (share->waiting)
-		leave_line(readers, share);
 }
 
 /* Borrowing ----------------------------------------------------------------------------------- */
@@ -227,18 +225,23 @@ static enum store_result share_connect(struct store *s, struct error *err)
 	return result;
 }
 
+/* Whoever waits leaves the line at once, so that no connection is lent to it any more: that one
+ * would not know of the interrupt. */
 static void share_interrupt(struct store *s)
 {
 	struct share *share = share_of(s);
+	struct readers *readers = share->readers;
 
-	pthread_mutex_lock(&share->readers->lock);
+	pthread_mutex_lock(&readers->lock);
 	share->interrupted = true;
 	if (share->held) {
 		share->held->interrupted = true;
 		share->held->store->ops->interrupt(share->held->store);
+	} else if (share->waiting) {
+		leave_line(readers, share);
+		pthread_cond_signal(&share->granted);
 	}
-	pthread_cond_signal(&share->granted);
-	pthread_mutex_unlock(&share->readers->lock);
+	pthread_mutex_unlock(&readers->lock);
 }
 
 static enum store_result share_read_partition(struct store *s, int32_t partition,
