@@ -23,6 +23,11 @@ static const char *const examples[] = {
 	NULL,
 };
 
+/* Up to this rate an event does not wait for others.  Beyond it, requests of a few events each cost
+ * the broker more than the waiting saves: at 26,000 a second 28 us of CPU an event in place of 17.
+ */
+#define PROMPT_RATE_MAX 5000
+
 struct run {
 	struct producer *producer;
 	const struct clock *clock;
@@ -169,7 +174,8 @@ static int produce(const struct config *config, struct generate *gen, double rat
 		.terminal = isatty(STDERR_FILENO),
 	};
 	struct error err;
-	int rc = producer_create(config, rate > 0, &run.producer, &err);
+	bool prompt = rate > 0 && rate <= PROMPT_RATE_MAX;
+	int rc = producer_create(config, prompt, &run.producer, &err);
 
 	if (rc != 0)
 		return command_failed("produce", &err), rc == -EINVAL ? EXIT_USAGE : EXIT_FAILED;
