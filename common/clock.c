@@ -1,7 +1,5 @@
 #include "clock.h"
 
-#include <time.h>
-
 static int64_t read_us(clockid_t id)
 {
 	struct timespec now;
@@ -26,3 +24,17 @@ static int64_t wall_ms(const struct clock *clock)
 }
 
 const struct clock clock_system = {now_ms, now_us, wall_ms};
+
+struct timespec clock_deadline(int64_t timeout_ms)
+{
+	struct timespec at;
+
+	clock_gettime(CLOCK_MONOTONIC, &at);
+	at.tv_sec += timeout_ms / 1000;
+	at.tv_nsec += timeout_ms % 1000 * 1000000;
+	if (at.tv_nsec >= 1000000000) {
+		at.tv_sec++;
+		at.tv_nsec -= 1000000000;
+	}
+	return at;
+}

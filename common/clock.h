@@ -5,6 +5,7 @@
 #define COMMON_CLOCK_H
 
 #include <stdint.h>
+#include <time.h>
 
 struct clock {
 	/* Milliseconds that never go back and count the time that the machine was suspended. */
@@ -16,5 +17,8 @@ struct clock {
 };
 
 extern const struct clock clock_system;
+
+/* So many milliseconds (0 or more) from now, for a condition variable with CLOCK_MONOTONIC. */
+struct timespec clock_deadline(int64_t timeout_ms);
 
 #endif

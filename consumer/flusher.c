@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "mem.h"
 
@@ -117,15 +116,8 @@ static struct flusher *choose(struct flushers *flushers, int64_t now_ms)
 
 static void wait_until(struct flushers *flushers, int64_t wait_ms)
 {
-	struct timespec at;
+	struct timespec at = clock_deadline(wait_ms);
 
-	clock_gettime(CLOCK_MONOTONIC, &at);
-	at.tv_sec += wait_ms / 1000;
-	at.tv_nsec += wait_ms % 1000 * 1000000;
-	if (at.tv_nsec >= 1000000000) {
-		at.tv_sec++;
-		at.tv_nsec -= 1000000000;
-	}
 	pthread_cond_timedwait(&flushers->changed, &flushers->lock, &at);
 }
 

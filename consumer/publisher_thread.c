@@ -61,23 +61,11 @@ static bool nothing_waits(const struct publisher *pub)
 	return stats.pending == 0;
 }
 
-static void add_ms(struct timespec *time, int64_t ms)
-{
-	time->tv_sec += ms / 1000;
-	time->tv_nsec += ms % 1000 * 1000000;
-	if (time->tv_nsec >= 1000000000) {
-		time->tv_sec++;
-		time->tv_nsec -= 1000000000;
-	}
-}
-
 /* Sleeps until it is woken, at most wait_ms.  Called with the lock held. */
 static void sleep_until_woken(struct publisher_thread *t, int64_t wait_ms)
 {
-	struct timespec until;
+	struct timespec until = clock_deadline(wait_ms);
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	add_ms(&until, wait_ms);
 	while (!t->woken)
 		if (pthread_cond_timedwait(&t->changed, &t->lock, &until) != 0)
 			break;

@@ -1,7 +1,8 @@
 #include "wakeup.h"
 
 #include <errno.h>
-#include <time.h>
+
+#include "clock.h"
 
 void wakeup_init(struct wakeup *wakeup)
 {
@@ -21,23 +22,9 @@ void wakeup_finish(struct wakeup *wakeup)
 	pthread_mutex_destroy(&wakeup->lock);
 }
 
-static struct timespec deadline(int64_t timeout_ms)
-{
-	struct timespec at;
-
-	clock_gettime(CLOCK_MONOTONIC, &at);
-	at.tv_sec += timeout_ms / 1000;
-	at.tv_nsec += timeout_ms % 1000 * 1000000;
-	if (at.tv_nsec >= 1000000000) {
-		at.tv_sec++;
-		at.tv_nsec -= 1000000000;
-	}
-	return at;
-}
-
 void wakeup_wait(struct wakeup *wakeup, int64_t timeout_ms)
 {
-	struct timespec at = deadline(timeout_ms);
+	struct timespec at = clock_deadline(timeout_ms);
 
 	pthread_mutex_lock(&wakeup->lock);
 	while (timeout_ms > 0 && !wakeup->rung)
