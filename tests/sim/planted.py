@@ -217,7 +217,7 @@ BUGS = {
          "c->prev_offset = verdict == REPLAY_RESTORE_ROW ? -1 : balance->last_offset;")),
     "replay-not-published": bug(
         "a replay leaves redis_offset where it is, above what it has written",
-        ("consumer/replay.c", "c->offset < r->redis_offset", "false")),
+        ("consumer/replay_write.c", "c->offset < r->redis_offset", "false")),
 }
 
 # Where the hunt for a rare one begins, so that it does not take minutes. Any seed would do; if worlds
