@@ -1,3 +1,4 @@
+/* See store_memory.h. */
 #include "store_memory.h"
 
 #include <assert.h>
@@ -7,241 +8,6 @@
 #include <string.h>
 
 #include "mem.h"
-
-#define GROW(array, count, capacity)                                                               \
-	do {                                                                                       \
-		if ((count) == (capacity)) {                                                       \
-			(capacity) = (capacity) ? 2 * (capacity) : 64;                             \
-			(array) = xrealloc((array), (capacity) * sizeof(*(array)));                \
-		}                                                                                  \
-	} while (0)
-
-/* The server ----------------------------------------------------------------------------------- */
-
-void memory_database_init(
-	struct memory_database *db, int32_t partitions, struct partition_offset_row *offsets)
-{
-	*db = (struct memory_database){.partitions = partitions, .offsets = offsets};
-	db->tables = xcalloc((size_t)partitions, sizeof *db->tables);
-}
-
-static void dead_letter_free(struct memory_dead_letter *row)
-{
-	free(row->key);
-	free(row->value);
-	free(row->headers);
-}
-
-void memory_database_finish(struct memory_database *db)
-{
-	for (int32_t i = 0; i < db->partitions; i++) {
-		struct memory_partition *table = &db->tables[i];
-
-		for (size_t k = 0; k < table->dead_letter_count; k++)
-			dead_letter_free(&table->dead_letters[k]);
-		free(table->dead_letters);
-		free(table->journal);
-		free(table->gaps);
-	}
-	free(db->tables);
-	free(db->balances);
-}
-
-static char *copy_bytes(const char *bytes, size_t length)
-{
-	char *copy;
-
-	if (!bytes)
-		return NULL;
-	copy = xmalloc(length + 1);
-	memcpy(copy, bytes, length);
-	copy[length] = '\0';
-	return copy;
-}
-
-static void table_copy(struct memory_partition *to, const struct memory_partition *from)
-{
-	for (size_t i = 0; i < from->journal_count; i++) {
-		GROW(to->journal, to->journal_count, to->journal_capacity);
-		to->journal[to->journal_count++] = from->journal[i];
-	}
-	for (size_t i = 0; i < from->dead_letter_count; i++) {
-		struct memory_dead_letter row = from->dead_letters[i];
-
-		row.key = copy_bytes(row.key, row.key_length);
-		row.value = copy_bytes(row.value, row.value_length);
-		row.headers = row.headers ? xstrdup(row.headers) : NULL;
-		GROW(to->dead_letters, to->dead_letter_count, to->dead_letter_capacity);
-		to->dead_letters[to->dead_letter_count++] = row;
-	}
-	for (size_t i = 0; i < from->gap_count; i++) {
-		GROW(to->gaps, to->gap_count, to->gap_capacity);
-		to->gaps[to->gap_count++] = from->gaps[i];
-	}
-}
-
-void memory_database_copy(struct memory_database *to, const struct memory_database *from,
-	struct partition_offset_row *offsets)
-{
-	memory_database_init(to, from->partitions, offsets);
-	for (int32_t i = 0; i < from->partitions; i++) {
-		offsets[i] = from->offsets[i];
-		offsets[i].locked_by = NULL;
-		table_copy(&to->tables[i], &from->tables[i]);
-	}
-	for (size_t i = 0; i < from->balance_count; i++) {
-		GROW(to->balances, to->balance_count, to->balance_capacity);
-		to->balances[to->balance_count++] = from->balances[i];
-	}
-	to->commits = from->commits;
-}
-
-void memory_database_fail_over(struct memory_database *db, struct memory_database *copy)
-{
-	struct memory_database old = *db;
-
-	assert(db->partitions == copy->partitions);
-	for (int32_t i = 0; i < db->partitions; i++) {
-		struct partition_offset_row row = db->offsets[i];
-
-		db->offsets[i] = copy->offsets[i];
-		copy->offsets[i] = row;
-		db->offsets[i].locked_by = copy->offsets[i].locked_by = NULL;
-	}
-	*db = *copy;
-	*copy = old;
-	copy->offsets = db->offsets;
-	db->offsets = old.offsets;
-	db->cuts = old.cuts + 1;
-	db->commits = old.commits + 1;
-}
-
-/* The place of a key, or where it belongs. */
-static size_t balance_place(const struct memory_database *db, const struct balance_key *key)
-{
-	size_t low = 0;
-	size_t high = db->balance_count;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (balance_key_compare(&db->balances[middle].key, key) < 0)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
-}
-
-const struct store_balance *memory_database_balance(
-	const struct memory_database *db, struct balance_key key)
-{
-	size_t place = balance_place(db, &key);
-
-	if (place == db->balance_count || balance_key_compare(&db->balances[place].key, &key) != 0)
-		return NULL;
-	return &db->balances[place];
-}
-
-static void balance_replace(struct memory_database *db, const struct store_balance *row)
-{
-	size_t place = balance_place(db, &row->key);
-
-	if (place == db->balance_count ||
-		balance_key_compare(&db->balances[place].key, &row->key) != 0) {
-		GROW(db->balances, db->balance_count, db->balance_capacity);
-		memmove(&db->balances[place + 1], &db->balances[place],
-			(db->balance_count - place) * sizeof *db->balances);
-		db->balance_count++;
-	}
-	db->balances[place] = *row;
-}
-
-static bool same_id(const struct event *a, const struct event *b)
-{
-	return a->account_id == b->account_id &&
-	       a->transaction_id_length == b->transaction_id_length &&
-	       memcmp(a->transaction_id, b->transaction_id, a->transaction_id_length) == 0;
-}
-
-static const struct memory_journal_row *find_id(
-	const struct memory_database *db, const struct event *event)
-{
-	for (int32_t i = 0; i < db->partitions; i++)
-		for (size_t k = db->tables[i].journal_count; k-- > 0;)
-			if (same_id(&db->tables[i].journal[k].event, event))
-				return &db->tables[i].journal[k];
-	return NULL;
-}
-
-/* The place of an offset, or where it belongs: nearly always the end. */
-static size_t row_place(const struct memory_partition *table, int64_t offset)
-{
-	size_t place = table->journal_count;
-
-	while (place > 0 && table->journal[place - 1].offset >= offset)
-		place--;
-	return place;
-}
-
-static size_t letter_place(const struct memory_partition *table, int64_t offset)
-{
-	size_t place = table->dead_letter_count;
-
-	while (place > 0 && table->dead_letters[place - 1].offset >= offset)
-		place--;
-	return place;
-}
-
-static bool has_offset(const struct memory_partition *table, int64_t offset)
-{
-	size_t place = row_place(table, offset);
-
-	return place < table->journal_count && table->journal[place].offset == offset;
-}
-
-static bool has_letter(const struct memory_partition *table, int64_t offset)
-{
-	size_t place = letter_place(table, offset);
-
-	return place < table->dead_letter_count && table->dead_letters[place].offset == offset;
-}
-
-bool memory_database_delete_row(struct memory_database *db, int32_t partition, int64_t offset)
-{
-	struct memory_partition *table = &db->tables[partition];
-	size_t place = row_place(table, offset);
-
-	if (!has_offset(table, offset))
-		return false;
-	memmove(&table->journal[place], &table->journal[place + 1],
-		(--table->journal_count - place) * sizeof *table->journal);
-	return true;
-}
-
-bool memory_database_delete_letter(struct memory_database *db, int32_t partition, int64_t offset)
-{
-	struct memory_partition *table = &db->tables[partition];
-	size_t place = letter_place(table, offset);
-
-	if (!has_letter(table, offset))
-		return false;
-	dead_letter_free(&table->dead_letters[place]);
-	memmove(&table->dead_letters[place], &table->dead_letters[place + 1],
-		(--table->dead_letter_count - place) * sizeof *table->dead_letters);
-	return true;
-}
-
-void memory_database_skip(
-	struct memory_database *db, int32_t partition, int64_t from_offset, int64_t to_offset)
-{
-	struct memory_partition *table = &db->tables[partition];
-
-	GROW(table->gaps, table->gap_count, table->gap_capacity);
-	table->gaps[table->gap_count++] = (struct memory_gap){from_offset, to_offset};
-}
-
-/* A client ------------------------------------------------------------------------------------- */
 
 struct store_memory {
 	struct store store;
@@ -414,8 +180,9 @@ static void count_journal(
 			continue;
 		counts->records++;
 		counts->affected++;
-		if (find_id(m->db, &record->event) ||
-			has_offset(&m->db->tables[request->partition], record->message.offset)) {
+		if (memory_database_find_id(m->db, &record->event) ||
+			memory_partition_has_row(
+				&m->db->tables[request->partition], record->message.offset)) {
 			counts->deleted++;
 			counts->affected++;
 		}
@@ -432,7 +199,8 @@ static void count_letters(
 			continue;
 		counts->records++;
 		counts->affected++;
-		if (has_letter(&m->db->tables[request->partition], b->records[i].message.offset)) {
+		if (memory_partition_has_letter(
+			    &m->db->tables[request->partition], b->records[i].message.offset)) {
 			counts->deleted++;
 			counts->affected++;
 		}
@@ -468,43 +236,21 @@ static enum store_result store_load(struct store *s, const struct flush_request 
 	});
 }
 
-/* Makes room at a place that was found by offset. */
-#define INSERT(array, place, count)                                                                \
-	memmove(&(array)[(place) + 1], &(array)[place], ((count)++ - (place)) * sizeof *(array))
-
 static void commit_record(
 	struct store_memory *m, struct memory_partition *table, const struct record *record)
 {
-	size_t place;
-
-	if (record->outcome == OUTCOME_DEAD_LETTER && m->loaded[STORE_DEAD_LETTERS]) {
-		GROW(table->dead_letters, table->dead_letter_count, table->dead_letter_capacity);
-		place = letter_place(table, record->message.offset);
-		INSERT(table->dead_letters, place, table->dead_letter_count);
-		table->dead_letters[place] = (struct memory_dead_letter){
-			.offset = record->message.offset,
-			.reason = record->dead_reason,
-			.key = copy_bytes(record->message.key, record->message.key_length),
-			.key_length = record->message.key_length,
-			.value = copy_bytes(record->message.value, record->message.value_length),
-			.value_length = record->message.value_length,
-			.headers = copy_bytes(
-				record->message.headers, record->message.headers_length),
-		};
-	} else if ((record->outcome == OUTCOME_APPLIED || record->outcome == OUTCOME_REFUSED) &&
-		   m->loaded[STORE_JOURNAL]) {
-		GROW(table->journal, table->journal_count, table->journal_capacity);
-		place = row_place(table, record->message.offset);
-		INSERT(table->journal, place, table->journal_count);
-		table->journal[place] = (struct memory_journal_row){
-			.offset = record->message.offset,
-			.event = record->event,
-			.refusal = record->refusal,
-			.available_after = record->available_after,
-			.frozen_after = record->frozen_after,
-			.prev_offset = record->prev_offset,
-		};
-	}
+	if (record->outcome == OUTCOME_DEAD_LETTER && m->loaded[STORE_DEAD_LETTERS])
+		memory_partition_put_letter(table, record->dead_reason, &record->message);
+	else if ((record->outcome == OUTCOME_APPLIED || record->outcome == OUTCOME_REFUSED) &&
+		 m->loaded[STORE_JOURNAL])
+		memory_partition_put_row(table, &(struct memory_journal_row){
+							.offset = record->message.offset,
+							.event = record->event,
+							.refusal = record->refusal,
+							.available_after = record->available_after,
+							.frozen_after = record->frozen_after,
+							.prev_offset = record->prev_offset,
+						});
 }
 
 static void commit_rows(struct store_memory *m)
@@ -516,12 +262,12 @@ static void commit_rows(struct store_memory *m)
 	for (size_t i = 0; i < b->count; i++)
 		commit_record(m, &m->db->tables[request->partition], &b->records[i]);
 	for (size_t i = 0; m->loaded[STORE_BALANCES] && i < b->touched_count; i++)
-		balance_replace(m->db, &(struct store_balance){
-					       .key = b->touched[i].key,
-					       .balance = b->touched[i].after,
-					       .partition = request->partition,
-					       .updated_ms = b->closed_ms,
-				       });
+		memory_database_put_balance(m->db, &(struct store_balance){
+							   .key = b->touched[i].key,
+							   .balance = b->touched[i].after,
+							   .partition = request->partition,
+							   .updated_ms = b->closed_ms,
+						   });
 	row->next_offset = request->end_offset;
 	row->redis_offset = request->redis_offset;
 }
@@ -596,7 +342,7 @@ static enum store_result store_find_transactions(struct store *s, const struct e
 	struct store_memory *m = self(s);
 
 	CALL(m, "find_transactions", err, for (size_t i = 0; i < count; i++) {
-		const struct memory_journal_row *row = find_id(m->db, events[i]);
+		const struct memory_journal_row *row = memory_database_find_id(m->db, events[i]);
 
 		if (row)
 			fn(context, &row->event);
@@ -623,9 +369,9 @@ static void take_row(const struct memory_journal_row *row, const struct memory_d
 		ret->event = row->event;
 	} else if (dead) {
 		ret->offset = dead->offset;
-		ret->key = copy_bytes(dead->key, dead->key_length);
+		ret->key = memory_copy_bytes(dead->key, dead->key_length);
 		ret->key_length = dead->key_length;
-		ret->value = copy_bytes(dead->value, dead->value_length);
+		ret->value = memory_copy_bytes(dead->value, dead->value_length);
 		ret->value_length = dead->value_length;
 	}
 }
@@ -726,7 +472,7 @@ static enum store_result store_scan_balances(struct store *s, const struct balan
 	size_t limit, store_balance_fn *fn, void *context, struct error *err)
 {
 	struct store_memory *m = self(s);
-	size_t place = after_key ? balance_place(m->db, after_key) : 0;
+	size_t place = after_key ? memory_database_place(m->db, after_key) : 0;
 
 	CALL(m, "scan_balances", err, {
 		if (after_key && place < m->db->balance_count &&
@@ -762,7 +508,7 @@ static enum store_result store_scan_journal(struct store *s, int32_t partition, 
 	const struct memory_partition *table = &seen(m)->tables[partition];
 
 	CALL(m, "scan_journal", err, {
-		for (size_t i = row_place(table, begin); i < table->journal_count && limit-- > 0;
+		for (size_t i = memory_partition_row_place(table, begin); i < table->journal_count && limit-- > 0;
 			i++) {
 			struct store_row row = whole_row(&table->journal[i]);
 
@@ -778,7 +524,7 @@ static enum store_result store_scan_letters(struct store *s, int32_t partition, 
 	const struct memory_partition *table = &seen(m)->tables[partition];
 
 	CALL(m, "scan_letters", err, {
-		for (size_t i = letter_place(table, begin);
+		for (size_t i = memory_partition_letter_place(table, begin);
 			i < table->dead_letter_count && limit-- > 0; i++)
 			fn(context, table->dead_letters[i].offset, table->dead_letters[i].reason);
 	});

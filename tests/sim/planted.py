@@ -199,7 +199,8 @@ BUGS = {
     # People
     "resume-no-gap": bug(
         "the offsets that a person gives up are not recorded",
-        (STORE, "table->gaps[table->gap_count++] = (struct memory_gap){from_offset, to_offset};",
+        ("consumer/memory_database.c",
+         "table->gaps[table->gap_count++] = (struct memory_gap){from_offset, to_offset};",
          "(void)from_offset;")),
     "resume-beyond": bug(
         "resume may give up offsets that the log does not have yet",
