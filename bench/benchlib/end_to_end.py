@@ -103,6 +103,7 @@ def measure_load(bench):
     threads = {name: seconds - threads[name]
                for name, seconds in machine.thread_seconds(pid).items()}
     rate, seconds = watch.rate()
+    bench.ledgerd.wait_counted(bench.options.events)
     if bench.options.redis:
         bench.ledgerd.wait_published()
     metrics = bench.ledgerd.metrics()
@@ -121,7 +122,8 @@ def measure_load(bench):
 
 
 def events_per_flush(bench, events):
-    """Of the ledgerd that runs."""
+    """Of the ledgerd that runs, which has consumed so many."""
+    bench.ledgerd.wait_counted(events)
     return events / total(bench.ledgerd.metrics(), "ledger_flush_events_count")
 
 

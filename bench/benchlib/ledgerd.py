@@ -67,12 +67,24 @@ class Ledgerd:
         return {name: float(value) for name, value in
                 (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
 
+    def wait_counted(self, events):
+        """Others see a commit before ledgerd counts it. Until so many events are counted since its
+        start, and none waits: then the gauges are those of the end, too."""
+        self.wait_metrics(lambda now: total(now, "ledger_events_total") >= events
+                          and total(now, "ledger_oldest_event_seconds") == 0,
+                          f"not all of the {events:,} committed events are counted")
+
     def wait_published(self):
-        """Redis follows MySQL; a moment later nothing waits."""
+        """Redis follows what is counted; a moment later nothing waits."""
+        self.wait_metrics(lambda now: total(now, "ledger_redis_pending") == 0,
+                          "balances still wait for Redis")
+
+    def wait_metrics(self, condition, otherwise):
         deadline = time.monotonic() + STALLED_S
-        while total(self.metrics(), "ledger_redis_pending"):
+        while not condition(self.metrics()):
+            self.check()
             if time.monotonic() > deadline:
-                raise Failed(f"balances still wait for Redis: see {self.log}")
+                raise Failed(f"{otherwise} after {STALLED_S} s: see {self.log}")
             time.sleep(0.02)
 
 

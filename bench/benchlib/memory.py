@@ -32,6 +32,7 @@ def one_round(bench, number):
     bench.start_ledgerd()
     watch = Watch(bench, WATCH_US, accounts * number)
     watch.wait_all(f"round {number}")
+    bench.ledgerd.wait_counted(accounts)
     metrics = bench.ledgerd.metrics()
     balances = total(metrics, "ledger_balances")
     run = {

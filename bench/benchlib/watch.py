@@ -25,6 +25,8 @@ class Watch:
         self.changes = []
         self.latest = {}  # by partition
         self.total = total
+        # A short run's rate may begin here: it is no figure.
+        self.began_us = time.time_ns() // 1000 if bench.options.quick else None
         self.child = bench.spawn("bench/bench-watch", every_us, total, stdout=subprocess.PIPE)
         self.thread = threading.Thread(target=self.read, daemon=True)
         self.thread.start()
@@ -68,20 +70,37 @@ class Watch:
     def rate(self, before=0):
         """Events a second, from the first commit seen beyond `before` to the last; how long that
         took."""
-        first_us, begin = first_commit(self.changes, before)
-        seconds = (self.changes[-1][0] - first_us) / 1e6
-        if seconds <= 0:
-            raise Failed("all events were committed at once: take more --events")
-        return (self.total - begin) / seconds, seconds
+        return rate(self.changes, before, self.began_us)
 
     def rate_between(self, low, high):
         """The rate between two parts of all events."""
-        times = sums(self.changes)
-        begin_us, begin = next(one for one in times if one[1] >= self.total * low)
-        end_us, end = next(one for one in times if one[1] >= self.total * high)
-        if end_us == begin_us:
-            raise Failed("most events were committed at once: take more --events")
-        return (end - begin) / (end_us - begin_us) * 1e6
+        return rate_between(self.changes, self.total * low, self.total * high, self.began_us)
+
+
+def rate(changes, before, began_us=None):
+    """Events a second, and the seconds: from the first look with more than `before` events to the
+    last one. If that is the same look, from `began_us` on, the start of watching."""
+    (first_us, begin), (last_us, end) = first_commit(changes, before), sums(changes)[-1]
+    if first_us == last_us:
+        first_us, begin = begun(began_us), before
+    seconds = (last_us - first_us) / 1e6
+    return (end - begin) / seconds, seconds
+
+
+def rate_between(changes, low, high, began_us=None):
+    """Events a second between two numbers of events, in the same way."""
+    times = sums(changes)
+    begin_us, begin = next(one for one in times if one[1] >= low)
+    end_us, end = next(one for one in times if one[1] >= high)
+    if begin_us == end_us:
+        begin_us, begin = begun(began_us), 0
+    return (end - begin) / (end_us - begin_us) * 1e6
+
+
+def begun(began_us):
+    if began_us is None:
+        raise Failed("all events were committed at once: take more --events")
+    return began_us
 
 
 def sums(changes):

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "deploy")]
 
-from benchlib import capacity, model, page, plots, watch  # noqa: E402
+from benchlib import capacity, errors, model, page, plots, watch  # noqa: E402
 
 # Commits as bench-watch tells them: (us, partition, next_offset).
 CHANGES = [(1000, 0, 10), (1000, 1, 5), (2000, 0, 30), (5000, 1, 45), (9000, 0, 60)]
@@ -22,6 +22,18 @@ def test_the_rate_begins_behind_what_was_there():
     assert watch.sums(CHANGES) == [(1000, 15), (2000, 35), (5000, 75), (9000, 105)]
     assert watch.first_commit(CHANGES, 0) == (1000, 15)
     assert watch.first_commit(CHANGES, 15) == (2000, 35)
+
+
+def test_the_rate_of_what_was_committed_at_once():
+    """A fast machine, and few events: no figure, but a short run ends well."""
+    assert watch.rate(CHANGES, 0) == (90 / 0.008, 0.008)
+    assert watch.rate_between(CHANGES, 35, 105) == 70 / 0.007
+    once = CHANGES[:2]
+    assert watch.rate(once, 0, began_us=500) == (15 / 0.0005, 0.0005)
+    assert watch.rate_between(once, 4, 14, began_us=500) == 15 / 0.0005
+    for attempt in (lambda: watch.rate(once, 0), lambda: watch.rate_between(once, 4, 14)):
+        with pytest.raises(errors.Failed, match="--events"):
+            attempt()
 
 
 def test_a_gap_reaches_over_both_ends_of_the_look():
