@@ -159,8 +159,8 @@ def test_offset_set_back_under_an_idle_owner(make_ledger):
     ledger.sql("UPDATE partition_offsets SET next_offset = 1")
     eventually(lambda: ledger.sql("SELECT halted_reason FROM partition_offsets")[0]["halted_reason"],
                20, "halted: there are rows beyond the offset")
-    assert one.metric("ledger_fenced_total") >= 1
-    assert one.get("/readyz")[0] == 503
+    assert one.metric("ledger_fenced_total") >= 1, "before it was acquired again, and halted"
+    eventually(lambda: one.get("/readyz")[0] == 503, 10, "the leader has seen the halt")
 
 
 def test_database_goes_back(make_ledger):
