@@ -1,79 +1,23 @@
 /* See redis_scan.h. */
 #include "redis_scan.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/time.h>
-
-#include <hiredis/hiredis.h>
 
 #include "mem.h"
-#include "snapshot_redis.h"
+#include "redis_connection.h"
 
 #define KEYS_A_CALL "4000"
 #define CURSOR_MAX  32
 
+static const char doing[] = "walking over its keys";
+
 struct redis_scan {
-	const struct config_redis *cfg;
+	struct redis_connection link;
 	const char *pattern;
-	redisContext *context;
 	char cursor[CURSOR_MAX];
 };
-
-static int failed(const struct redis_scan *scan, const char *what, struct error *err)
-{
-	return error_set(err, -EIO, "redis %s:%d: walking over its keys: %.200s", scan->cfg->host,
-		(int)scan->cfg->port, what);
-}
-
-/* An answer of this type, the caller's; NULL: *err says why. */
-static redisReply *command(
-	struct redis_scan *scan, int type, int argc, const char **argv, struct error *err)
-{
-	redisReply *reply = redisCommandArgv(scan->context, argc, argv, NULL);
-
-	if (!reply) {
-		failed(scan, scan->context->errstr, err);
-		return NULL;
-	}
-	if (reply->type == type)
-		return reply;
-	failed(scan, reply->type == REDIS_REPLY_ERROR ? reply->str : "an unexpected answer", err);
-	freeReplyObject(reply);
-	return NULL;
-}
-
-static int authenticate(struct redis_scan *scan, struct error *err)
-{
-	const char *words[3] = {"AUTH", scan->cfg->user, scan->cfg->password};
-	bool user = *scan->cfg->user != '\0';
-	redisReply *reply;
-
-	if (!user && !*scan->cfg->password)
-		return 0;
-	if (!user)
-		words[1] = scan->cfg->password;
-	reply = command(scan, REDIS_REPLY_STATUS, user ? 3 : 2, words, err);
-	if (!reply)
-		return -EACCES;
-	freeReplyObject(reply);
-	return 0;
-}
-
-static int open_connection(struct redis_scan *scan, struct error *err)
-{
-	const struct timeval timeout = {
-		SNAPSHOT_REDIS_TIMEOUT_MS / 1000, SNAPSHOT_REDIS_TIMEOUT_MS % 1000 * 1000L};
-
-	scan->context = redisConnectWithTimeout(scan->cfg->host, (int)scan->cfg->port, timeout);
-	if (!scan->context)
-		return failed(scan, "no memory for a connection", err);
-	if (scan->context->err || redisSetTimeout(scan->context, timeout) != REDIS_OK)
-		return failed(scan, scan->context->errstr, err);
-	return authenticate(scan, err);
-}
 
 int redis_scan_open(const struct config *cfg, const char *pattern, struct redis_scan **ret_scan,
 	struct error *err)
@@ -81,10 +25,10 @@ int redis_scan_open(const struct config *cfg, const char *pattern, struct redis_
 	struct redis_scan *scan = xcalloc(1, sizeof *scan);
 	int rc;
 
-	scan->cfg = &cfg->redis;
+	scan->link.cfg = &cfg->redis;
 	scan->pattern = pattern;
 	scan->cursor[0] = '0';
-	rc = open_connection(scan, err);
+	rc = redis_connect(&scan->link, err);
 	if (rc == 0)
 		*ret_scan = scan;
 	else
@@ -96,8 +40,7 @@ void redis_scan_close(struct redis_scan *scan)
 {
 	if (!scan)
 		return;
-	if (scan->context)
-		redisFree(scan->context);
+	redis_disconnect(&scan->link);
 	free(scan);
 }
 
@@ -111,15 +54,16 @@ static bool is_page(const redisReply *reply)
 int redis_scan_next(struct redis_scan *scan, redis_scan_fn *fn, void *context, bool *ret_ended,
 	struct error *err)
 {
-	const char *words[] = {"SCAN", scan->cursor, "MATCH", scan->pattern, "COUNT", KEYS_A_CALL};
-	redisReply *reply = command(scan, REDIS_REPLY_ARRAY, 6, words, err);
+	int rc;
+	redisReply *reply = REDIS_COMMAND(&scan->link, doing, REDIS_REPLY_ARRAY, &rc, err, "SCAN",
+		scan->cursor, "MATCH", scan->pattern, "COUNT", KEYS_A_CALL);
 	redisReply *keys;
 
 	if (!reply)
-		return -EIO;
+		return rc;
 	if (!is_page(reply)) {
 		freeReplyObject(reply);
-		return failed(scan, "an unexpected answer", err);
+		return redis_strange_answer(&scan->link, doing, err);
 	}
 	keys = reply->element[1];
 	for (size_t i = 0; i < keys->elements; i++)

@@ -2,7 +2,7 @@
  * Walks over the keys of Redis that match a pattern, on a connection of its own (SCAN).  A key that
  * is there all the time is met at least once; one that comes or goes meanwhile, perhaps.
  *
- * Blocking, with the timeouts of snapshot_redis.h.  Errors are negative errno codes.
+ * Blocking, with the timeouts and errors of redis_connection.h.
  */
 #ifndef CONSUMER_REDIS_SCAN_H
 #define CONSUMER_REDIS_SCAN_H

@@ -5,6 +5,7 @@
  * through hiredis costs several times as much as the rest of the client.
  */
 #include "snapshot_redis.h"
+#include "snapshot_redis_private.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -12,146 +13,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/time.h>
-
-#include <hiredis/hiredis.h>
 
 #include "decimal.h"
 #include "embed.h"
 #include "mem.h"
 
-#define SHA_LENGTH       40
 #define ARGUMENTS        4   /* of a key: available, frozen, version, updated_at */
 #define IMAGE_BYTES_MAX  256 /* of a key and its arguments as RESP */
 #define CALL_BYTES_MAX   128 /* of what stands before the first key */
 #define PUBLISH_ATTEMPTS 3   /* when the script is forgotten again and again */
 #define READ_IN_FLIGHT   500
-#define KEY_MAX          48
 #define MARKER_KEY_MAX   160
 #define VERSION_MIN      7 /* of Redis */
 
 extern const struct embed lua_scripts;
 
-struct redis {
-	struct snapshot base;
-	const struct config_redis *cfg;
-	const char *ledger_name;
-	redisContext *context; /* NULL: not connected */
-	char sha[SHA_LENGTH + 1];
-	char *buffer; /* for one call */
-};
+/* The connection ------------------------------------------------------------------------------- */
 
-/* Errors --------------------------------------------------------------------------------------- */
-
-struct remedy {
-	const char *prefix; /* of the server's message */
-	int code;
-	const char *text;
-};
-
-static const struct remedy remedies[] = {
-	{"NOAUTH", -EACCES,
-		"set redis.user and its password (LEDGERD_REDIS_PASSWORD or redis.password_file)"},
-	{"WRONGPASS", -EACCES, "redis.user or its password is wrong"},
-	{"ERR AUTH", -EACCES, "the server has no password: set none"},
-	{"NOPERM", -EACCES, "lua/README.md has the rights that the user needs"},
-	{"ERR The user executing the script", -EACCES,
-		"lua/README.md has the rights that the user needs"},
-	{"DENIED", -EACCES, "the server is in protected mode: give it a password"},
-	{"ERR max number of clients", -EAGAIN, "raise its maxclients"},
-	{"LOADING", -EAGAIN, "it is reading its data from disk: wait"},
-	{"BUSY", -EAGAIN, "somebody's script runs too long: SCRIPT KILL ends it"},
-	{"MASTERDOWN", -EAGAIN,
-		"it is a replica without a master: redis.host must name the master"},
-	{"NOREPLICAS", -EAGAIN, "it wants more replicas (min-replicas-to-write) than it has"},
-	{"NOSCRIPT", -EAGAIN, "somebody empties its script cache again and again"},
-	{"READONLY", -EROFS, "it is a replica: redis.host must name the master"},
-	{"MISCONF", -ENOSPC, "it cannot save its data to disk: its log says why"},
-	{"OOM", -ENOSPC, "its memory is full: raise maxmemory"},
-	{"MOVED", -ENOTSUP, "Redis Cluster is not supported: name a server that is in none"},
-	{"CROSSSLOT", -ENOTSUP, "Redis Cluster is not supported: name a server that is in none"},
-	{"CLUSTERDOWN", -ENOTSUP, "Redis Cluster is not supported: name a server that is in none"},
-	{"", -EPROTO, "not an answer that was expected"},
-};
-
-static const struct remedy *find_remedy(const char *message)
-{
-	const struct remedy *remedy = remedies;
-
-	while (strncmp(message, remedy->prefix, strlen(remedy->prefix)) != 0)
-		remedy++;
-	return remedy;
-}
-
-#define SERVER      "redis %s:%d"
-#define NAME(redis) (redis)->cfg->host, (int)(redis)->cfg->port
-
-static int server_error(
-	const struct redis *redis, const char *doing, const char *message, struct error *err)
-{
-	const struct remedy *remedy = find_remedy(message);
-
-	return error_set(err, remedy->code, SERVER ": %s: %.200s (%s)", NAME(redis), doing, message,
-		remedy->text);
-}
-
-static int strange_answer(const struct redis *redis, const char *doing, struct error *err)
-{
-	return error_set(err, -EPROTO,
-		SERVER ": %s: an answer of another kind than expected; is it Redis?", NAME(redis),
-		doing);
-}
-
-static int not_connected(const struct redis *redis, struct error *err)
-{
-	return error_set(err, -ENOTCONN, SERVER ": not connected", NAME(redis));
-}
-
-/* The connection broke in the last call of hiredis. */
-static int connection_error(const struct redis *redis, const char *doing, struct error *err)
-{
-	const redisContext *context = redis->context;
-
-	if (context->err == REDIS_ERR_IO && (errno == EAGAIN || errno == EWOULDBLOCK))
-		return error_set(err, -ETIMEDOUT, SERVER ": %s: no answer within %d ms",
-			NAME(redis), doing, SNAPSHOT_REDIS_TIMEOUT_MS);
-	return error_set(err, context->err == REDIS_ERR_PROTOCOL ? -EPROTO : -ECONNRESET,
-		SERVER ": %s: %s", NAME(redis), doing, context->errstr);
-}
-
-/* Small commands ------------------------------------------------------------------------------- */
-
-/* One command.  Returns the reply, which is of this type and the caller's, or NULL and the code. */
-static redisReply *command(struct redis *redis, const char *doing, int type, int argc,
-	const char **argv, int *ret_code, struct error *err)
-{
-	redisReply *reply;
-
-	*ret_code = 0;
-	if (!redis->context) {
-		*ret_code = not_connected(redis, err);
-		return NULL;
-	}
-	reply = redisCommandArgv(redis->context, argc, argv, NULL);
-	if (!reply) {
-		*ret_code = connection_error(redis, doing, err);
-		return NULL;
-	}
-	if (reply->type == type)
-		return reply;
-	if (reply->type == REDIS_REPLY_ERROR)
-		*ret_code = server_error(redis, doing, reply->str, err);
-	else
-		*ret_code = strange_answer(redis, doing, err);
-	freeReplyObject(reply);
-	return NULL;
-}
-
-#define COMMAND(redis, doing, type, ret_code, err, ...)                                            \
-	command((redis), (doing), (type), sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *),  \
-		(const char *[]){__VA_ARGS__}, (ret_code), (err))
-
-static const struct embed_file *script(const char *name)
+const struct embed_file *snapshot_redis_script(const char *name)
 {
 	size_t i = 0;
 
@@ -165,52 +44,17 @@ static int load_script(struct redis *redis, struct error *err)
 {
 	const char *doing = "loading the script";
 	int r;
-	redisReply *reply = COMMAND(redis, doing, REDIS_REPLY_STRING, &r, err, "SCRIPT", "LOAD",
-		script("publish")->text);
+	redisReply *reply = REDIS_COMMAND(&redis->link, doing, REDIS_REPLY_STRING, &r, err,
+		"SCRIPT", "LOAD", snapshot_redis_script("publish")->text);
 
 	if (!reply)
 		return r;
-	if (reply->len == SHA_LENGTH)
-		memcpy(redis->sha, reply->str, SHA_LENGTH + 1);
+	if (reply->len == SNAPSHOT_SHA_LENGTH)
+		memcpy(redis->sha, reply->str, SNAPSHOT_SHA_LENGTH + 1);
 	else
-		r = strange_answer(redis, doing, err);
+		r = redis_strange_answer(&redis->link, doing, err);
 	freeReplyObject(reply);
 	return r;
-}
-
-static int authenticate(struct redis *redis, struct error *err)
-{
-	const char *user = redis->cfg->user;
-	const char *password = redis->cfg->password;
-	redisReply *reply;
-	int r;
-
-	if (!*user && !*password)
-		return 0;
-	if (*user)
-		reply = COMMAND(
-			redis, "logging in", REDIS_REPLY_STATUS, &r, err, "AUTH", user, password);
-	else
-		reply = COMMAND(redis, "logging in", REDIS_REPLY_STATUS, &r, err, "AUTH", password);
-	if (reply)
-		freeReplyObject(reply);
-	return r;
-}
-
-/* The value of a line "name:value" of INFO, or "" if there is none; cut where it does not fit. */
-static void info_value(const char *info, const char *name, char *value, size_t bytes)
-{
-	size_t length = strlen(name);
-
-	*value = '\0';
-	for (const char *line = info; line; line = strchr(line, '\n')) {
-		line += *line == '\n';
-		if (strncmp(line, name, length) == 0 && line[length] == ':') {
-			line += length + 1;
-			snprintf(value, bytes, "%.*s", (int)strcspn(line, "\r\n"), line);
-			return;
-		}
-	}
 }
 
 /* One section's value. */
@@ -219,62 +63,34 @@ static int ask_info(struct redis *redis, const char *section, const char *name, 
 {
 	const char *doing = "asking who it is";
 	int r;
-	redisReply *reply = COMMAND(redis, doing, REDIS_REPLY_STRING, &r, err, "INFO", section);
+	redisReply *reply = REDIS_COMMAND(
+		&redis->link, doing, REDIS_REPLY_STRING, &r, err, "INFO", section);
 
 	if (!reply)
 		return r;
-	info_value(reply->str, name, value, bytes);
+	redis_info_value(reply->str, name, value, bytes);
 	freeReplyObject(reply);
-	return *value && !strchr(value, ' ') ? 0 : strange_answer(redis, doing, err);
+	return *value && !strchr(value, ' ') ? 0 : redis_strange_answer(&redis->link, doing, err);
 }
 
-/* The connection ------------------------------------------------------------------------------- */
+static void snapshot_disconnect(struct snapshot *s)
+{
+	redis_disconnect(&((struct redis *)s)->link);
+}
 
-static void redis_disconnect(struct snapshot *s)
+static int snapshot_connect(struct snapshot *s, struct error *err)
 {
 	struct redis *redis = (struct redis *)s;
+	int r = redis_connect(&redis->link, err);
 
-	if (redis->context)
-		redisFree(redis->context);
-	redis->context = NULL;
-}
-
-static int redis_open(struct redis *redis, struct error *err)
-{
-	const struct timeval timeout = {
-		SNAPSHOT_REDIS_TIMEOUT_MS / 1000, SNAPSHOT_REDIS_TIMEOUT_MS % 1000 * 1000L};
-
-	redis->context = redisConnectWithTimeout(redis->cfg->host, (int)redis->cfg->port, timeout);
-	if (!redis->context)
-		return error_set(err, -ENOMEM, SERVER ": no memory for a connection", NAME(redis));
-	if (redis->context->err)
-		return error_set(err, -ECONNREFUSED,
-			SERVER ": cannot connect: %s; is it running, and do redis.host and "
-			       "redis.port name it?",
-			NAME(redis), redis->context->errstr);
-	if (redisSetTimeout(redis->context, timeout) != REDIS_OK ||
-		redisEnableKeepAlive(redis->context) != REDIS_OK)
-		return connection_error(redis, "connecting", err);
-	return 0;
-}
-
-static int redis_connect(struct snapshot *s, struct error *err)
-{
-	struct redis *redis = (struct redis *)s;
-	int r;
-
-	redis_disconnect(s);
-	r = redis_open(redis, err);
-	if (r == 0)
-		r = authenticate(redis, err);
 	if (r == 0)
 		r = load_script(redis, err);
 	if (r < 0)
-		redis_disconnect(s);
+		snapshot_disconnect(s);
 	return r;
 }
 
-static int redis_identity(
+static int snapshot_identity(
 	struct snapshot *s, char ret_identity[SNAPSHOT_IDENTITY_MAX], struct error *err)
 {
 	struct redis *redis = (struct redis *)s;
@@ -308,13 +124,13 @@ static int copy_marker(const struct redis *redis, const char *key, const redisRe
 		return 0;
 	if (reply->len >= SNAPSHOT_MARKER_MAX || memchr(reply->str, '\0', reply->len))
 		return error_set(err, -EINVAL,
-			SERVER ": another program has written %s: delete the key", NAME(redis),
-			key);
+			REDIS_SERVER ": another program has written %s: delete the key",
+			REDIS_NAME(&redis->link), key);
 	memcpy(ret_marker, reply->str, reply->len + 1);
 	return 0;
 }
 
-static int redis_read_marker(struct snapshot *s, int32_t partition,
+static int snapshot_read_marker(struct snapshot *s, int32_t partition,
 	char ret_marker[SNAPSHOT_MARKER_MAX], struct error *err)
 {
 	struct redis *redis = (struct redis *)s;
@@ -325,18 +141,18 @@ static int redis_read_marker(struct snapshot *s, int32_t partition,
 
 	marker_key(redis, partition, key);
 	/* MGET, not GET: the answer has the same type whether there is one or not. */
-	reply = COMMAND(redis, doing, REDIS_REPLY_ARRAY, &r, err, "MGET", key);
+	reply = REDIS_COMMAND(&redis->link, doing, REDIS_REPLY_ARRAY, &r, err, "MGET", key);
 	if (!reply)
 		return r;
 	if (reply->elements == 1)
 		r = copy_marker(redis, key, reply->element[0], ret_marker, err);
 	else
-		r = strange_answer(redis, doing, err);
+		r = redis_strange_answer(&redis->link, doing, err);
 	freeReplyObject(reply);
 	return r;
 }
 
-static int redis_write_marker(struct snapshot *s, int32_t partition, const char *expected,
+static int snapshot_write_marker(struct snapshot *s, int32_t partition, const char *expected,
 	const char *marker, bool *ret_written, struct error *err)
 {
 	struct redis *redis = (struct redis *)s;
@@ -347,8 +163,8 @@ static int redis_write_marker(struct snapshot *s, int32_t partition, const char 
 
 	marker_key(redis, partition, key);
 	snprintf(doing, sizeof doing, "writing %s", key);
-	reply = COMMAND(redis, doing, REDIS_REPLY_INTEGER, &r, err, "EVAL", script("marker")->text,
-		"1", key, expected, marker);
+	reply = REDIS_COMMAND(&redis->link, doing, REDIS_REPLY_INTEGER, &r, err, "EVAL",
+		snapshot_redis_script("marker")->text, "1", key, expected, marker);
 	if (!reply)
 		return r;
 	*ret_written = reply->integer == 1;
@@ -410,7 +226,7 @@ static char *put_bulk_amount(char *at, i128 amount)
 }
 
 /* Writes balance:{account}:currency, NUL-terminated, and returns its length. */
-static size_t balance_key(struct balance_key key, char text[KEY_MAX])
+size_t snapshot_redis_key(struct balance_key key, char text[SNAPSHOT_KEY_MAX])
 {
 	char *at = put_text(text, "balance:{", 9);
 
@@ -426,14 +242,14 @@ static size_t format_call(
 	const struct redis *redis, const struct snapshot_image *images, size_t count)
 {
 	char *at = put_head(redis->buffer, '*', 3 + (1 + ARGUMENTS) * count);
-	char key[KEY_MAX];
+	char key[SNAPSHOT_KEY_MAX];
 
 	at = put_bulk(at, "EVALSHA", 7);
-	at = put_bulk(at, redis->sha, SHA_LENGTH);
+	at = put_bulk(at, redis->sha, SNAPSHOT_SHA_LENGTH);
 	at = put_bulk_number(at, (int64_t)count);
 	assert(at - redis->buffer <= CALL_BYTES_MAX);
 	for (size_t i = 0; i < count; i++)
-		at = put_bulk(at, key, balance_key(images[i].key, key));
+		at = put_bulk(at, key, snapshot_redis_key(images[i].key, key));
 	for (size_t i = 0; i < count; i++) {
 		assert(images[i].version > 0 && images[i].version < SNAPSHOT_VERSION_END);
 		at = put_bulk_amount(at, images[i].available);
@@ -501,10 +317,10 @@ static int send_call(struct redis *redis, struct pipeline *p)
 	size_t length = format_call(redis, images, count);
 	int done = 0;
 
-	if (redisAppendFormattedCommand(redis->context, redis->buffer, length) != REDIS_OK)
+	if (redisAppendFormattedCommand(redis->link.context, redis->buffer, length) != REDIS_OK)
 		return -1;
 	while (!done) /* at once: redisGetReply sends only when it has no answer to return */
-		if (redisBufferWrite(redis->context, &done) != REDIS_OK)
+		if (redisBufferWrite(redis->link.context, &done) != REDIS_OK)
 			return -1;
 	p->sent++;
 	return 0;
@@ -532,7 +348,7 @@ static int take_answer(struct redis *redis, struct pipeline *p)
 {
 	redisReply *reply;
 
-	if (redisGetReply(redis->context, (void **)&reply) != REDIS_OK)
+	if (redisGetReply(redis->link.context, (void **)&reply) != REDIS_OK)
 		return -1;
 	if (is_counts(reply)) {
 		p->stale += (size_t)reply->element[0]->integer;
@@ -559,22 +375,22 @@ static int run_pipeline(struct redis *redis, struct pipeline *p)
 	}
 }
 
-static int redis_publish(struct snapshot *s, const struct snapshot_image *images, size_t count,
+static int snapshot_publish(struct snapshot *s, const struct snapshot_image *images, size_t count,
 	size_t *ret_stale, struct error *err)
 {
 	struct redis *redis = (struct redis *)s;
 	struct pipeline p;
 	int r;
 
-	if (!redis->context)
-		return not_connected(redis, err);
+	if (!redis->link.context)
+		return redis_not_connected(&redis->link, err);
 	for (int attempt = 0; attempt < PUBLISH_ATTEMPTS; attempt++) {
-		pipeline_init(&p, redis->cfg, images, count);
+		pipeline_init(&p, redis->link.cfg, images, count);
 		if (run_pipeline(redis, &p) < 0)
-			return connection_error(redis, "writing balances", err);
+			return redis_broke(&redis->link, "writing balances", err);
 		s->replaced += p.replaced;
 		if (p.failed)
-			return server_error(redis, "writing balances", p.message, err);
+			return redis_server_error(&redis->link, "writing balances", p.message, err);
 		if (!p.no_script) {
 			*ret_stale = p.stale;
 			return 0;
@@ -583,7 +399,7 @@ static int redis_publish(struct snapshot *s, const struct snapshot_image *images
 		if (r < 0)
 			return r;
 	}
-	return server_error(redis, "writing balances", "NOSCRIPT", err);
+	return redis_server_error(&redis->link, "writing balances", "NOSCRIPT", err);
 }
 
 /* Reading -------------------------------------------------------------------------------------- */
@@ -629,7 +445,7 @@ static bool parse_fields(const redisReply *reply, struct snapshot_image *image)
 	       image->version < SNAPSHOT_VERSION_END;
 }
 
-static void parse_image(const redisReply *reply, struct snapshot_image *image)
+void snapshot_redis_parse(const redisReply *reply, struct snapshot_image *image)
 {
 	if (parse_fields(reply, image))
 		return;
@@ -640,11 +456,11 @@ static void parse_image(const redisReply *reply, struct snapshot_image *image)
 
 static int append_read(struct redis *redis, struct balance_key key)
 {
-	char text[KEY_MAX];
+	char text[SNAPSHOT_KEY_MAX];
 
-	balance_key(key, text);
+	snapshot_redis_key(key, text);
 	return redisAppendCommand(
-		redis->context, "HMGET %s available frozen version updated_at", text);
+		redis->link.context, "HMGET %s available frozen version updated_at", text);
 }
 
 /* A key of another type reads as unreadable; any other refusal is an error. */
@@ -654,12 +470,12 @@ static int take_image(struct redis *redis, struct snapshot_image *image, struct 
 	redisReply *reply;
 	int r = 0;
 
-	if (redisGetReply(redis->context, (void **)&reply) != REDIS_OK)
-		return connection_error(redis, doing, err);
+	if (redisGetReply(redis->link.context, (void **)&reply) != REDIS_OK)
+		return redis_broke(&redis->link, doing, err);
 	if (reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "WRONGTYPE", 9) != 0)
-		r = server_error(redis, doing, reply->str, err);
+		r = redis_server_error(&redis->link, doing, reply->str, err);
 	else
-		parse_image(reply, image);
+		snapshot_redis_parse(reply, image);
 	freeReplyObject(reply);
 	return r;
 }
@@ -671,7 +487,7 @@ static int read_some(struct redis *redis, const struct balance_key *keys, size_t
 
 	for (size_t i = 0; i < count; i++)
 		if (append_read(redis, keys[i]) != REDIS_OK)
-			return connection_error(redis, "reading balances", err);
+			return redis_broke(&redis->link, "reading balances", err);
 	for (size_t i = 0; i < count && r == 0; i++) {
 		ret_images[i] = (struct snapshot_image){.key = keys[i]};
 		r = take_image(redis, &ret_images[i], err);
@@ -679,157 +495,23 @@ static int read_some(struct redis *redis, const struct balance_key *keys, size_t
 	return r;
 }
 
-static int redis_read(struct snapshot *s, const struct balance_key *keys, size_t count,
+static int snapshot_read(struct snapshot *s, const struct balance_key *keys, size_t count,
 	struct snapshot_image *ret_images, struct error *err)
 {
 	struct redis *redis = (struct redis *)s;
 
-	if (!redis->context)
-		return not_connected(redis, err);
+	if (!redis->link.context)
+		return redis_not_connected(&redis->link, err);
 	for (size_t begin = 0; begin < count; begin += READ_IN_FLIGHT) {
 		size_t some = count - begin < READ_IN_FLIGHT ? count - begin : READ_IN_FLIGHT;
 		int r = read_some(redis, &keys[begin], some, &ret_images[begin], err);
 
 		if (r < 0) {
-			redis_disconnect(s); /* answers may be left in the connection */
+			snapshot_disconnect(s); /* answers may be left in the connection */
 			return r;
 		}
 	}
 	return 0;
-}
-
-/* Forcing -------------------------------------------------------------------------------------- */
-
-#define FORCE_KEYS  500 /* of a call */
-#define FORCE_WORDS 5   /* of a key: seen, and its ARGUMENTS */
-
-/* The words of a call of lua/force.lua: those before the keys, the keys, five texts for each. */
-struct force_call {
-	const char *words[3 + FORCE_KEYS * (1 + FORCE_WORDS)];
-	char count[8];
-	char keys[FORCE_KEYS][KEY_MAX];
-	char amounts[FORCE_KEYS][2][DECIMAL_TEXT_MAX];
-	char numbers[FORCE_KEYS][2][24];
-	int used;
-};
-
-static void force_begin(struct force_call *call, size_t count)
-{
-	snprintf(call->count, sizeof call->count, "%zu", count);
-	call->words[0] = "EVAL";
-	call->words[1] = script("force")->text;
-	call->words[2] = call->count;
-	call->used = 3;
-}
-
-static void force_key(struct force_call *call, size_t i, struct balance_key key)
-{
-	balance_key(key, call->keys[i]);
-	call->words[call->used++] = call->keys[i];
-}
-
-static void force_image(struct force_call *call, size_t i, const struct snapshot_seen *seen,
-	const struct snapshot_image *image)
-{
-	assert(image->version >= 0 && image->version < SNAPSHOT_VERSION_END);
-	snprintf(call->numbers[i][0], sizeof call->numbers[i][0], "%" PRId64, image->version);
-	snprintf(call->numbers[i][1], sizeof call->numbers[i][1], "%" PRId64, image->updated_ms);
-	call->words[call->used++] = seen->text;
-	call->words[call->used++] = decimal_text(image->available, call->amounts[i][0]);
-	call->words[call->used++] = decimal_text(image->frozen, call->amounts[i][1]);
-	call->words[call->used++] = call->numbers[i][0];
-	call->words[call->used++] = call->numbers[i][1];
-}
-
-/* The array that the script returns, of this length and the caller's, or NULL and the code. */
-static redisReply *force_run(struct redis *redis, struct force_call *call, const char *doing,
-	size_t length, int *ret_code, struct error *err)
-{
-	redisReply *reply = command(
-		redis, doing, REDIS_REPLY_ARRAY, call->used, call->words, ret_code, err);
-
-	if (!reply || reply->elements == length)
-		return reply;
-	freeReplyObject(reply);
-	*ret_code = strange_answer(redis, doing, err);
-	return NULL;
-}
-
-static int look_some(struct redis *redis, struct force_call *call, const struct balance_key *keys,
-	size_t count, struct snapshot_seen *ret_seen, struct error *err)
-{
-	redisReply *reply;
-	int r;
-
-	force_begin(call, count);
-	for (size_t i = 0; i < count; i++)
-		force_key(call, i, keys[i]);
-	reply = force_run(redis, call, "looking at balances", 2 * count, &r, err);
-	if (!reply)
-		return r;
-	for (size_t i = 0; i < count; i++) {
-		const redisReply *text = reply->element[count + i];
-
-		ret_seen[i].image = (struct snapshot_image){.key = keys[i]};
-		parse_image(reply->element[i], &ret_seen[i].image);
-		snprintf(ret_seen[i].text, sizeof ret_seen[i].text, "%s",
-			text->type == REDIS_REPLY_STRING ? text->str : "?");
-	}
-	freeReplyObject(reply);
-	return 0;
-}
-
-static int redis_look(struct snapshot *s, const struct balance_key *keys, size_t count,
-	struct snapshot_seen *ret_seen, struct error *err)
-{
-	struct force_call *call = xmalloc(sizeof *call);
-	int r = 0;
-
-	for (size_t begin = 0; r == 0 && begin < count; begin += FORCE_KEYS) {
-		size_t some = count - begin < FORCE_KEYS ? count - begin : FORCE_KEYS;
-
-		r = look_some((struct redis *)s, call, &keys[begin], some, &ret_seen[begin], err);
-	}
-	free(call);
-	return r;
-}
-
-static int force_some(struct redis *redis, struct force_call *call,
-	const struct snapshot_seen *seen, const struct snapshot_image *images, size_t count,
-	bool *ret_done, struct error *err)
-{
-	redisReply *reply;
-	int r;
-
-	force_begin(call, count);
-	for (size_t i = 0; i < count; i++)
-		force_key(call, i, images[i].key);
-	for (size_t i = 0; i < count; i++)
-		force_image(call, i, &seen[i], &images[i]);
-	reply = force_run(redis, call, "setting balances", count, &r, err);
-	if (!reply)
-		return r;
-	for (size_t i = 0; i < count; i++)
-		ret_done[i] = reply->element[i]->type == REDIS_REPLY_INTEGER &&
-			      reply->element[i]->integer == 1;
-	freeReplyObject(reply);
-	return 0;
-}
-
-static int redis_force(struct snapshot *s, const struct snapshot_seen *seen,
-	const struct snapshot_image *images, size_t count, bool *ret_done, struct error *err)
-{
-	struct force_call *call = xmalloc(sizeof *call);
-	int r = 0;
-
-	for (size_t begin = 0; r == 0 && begin < count; begin += FORCE_KEYS) {
-		size_t some = count - begin < FORCE_KEYS ? count - begin : FORCE_KEYS;
-
-		r = force_some((struct redis *)s, call, &seen[begin], &images[begin], some,
-			&ret_done[begin], err);
-	}
-	free(call);
-	return r;
 }
 
 /* Checking ------------------------------------------------------------------------------------- */
@@ -842,28 +524,31 @@ static int check_info(const struct redis *redis, const char *info, struct error 
 	char policy[32];
 	char maxmemory[24];
 
-	info_value(info, "redis_version", version, sizeof version);
-	info_value(info, "cluster_enabled", cluster, sizeof cluster);
-	info_value(info, "role", role, sizeof role);
-	info_value(info, "maxmemory", maxmemory, sizeof maxmemory);
-	info_value(info, "maxmemory_policy", policy, sizeof policy);
+	redis_info_value(info, "redis_version", version, sizeof version);
+	redis_info_value(info, "cluster_enabled", cluster, sizeof cluster);
+	redis_info_value(info, "role", role, sizeof role);
+	redis_info_value(info, "maxmemory", maxmemory, sizeof maxmemory);
+	redis_info_value(info, "maxmemory_policy", policy, sizeof policy);
 	if (strtol(version, NULL, 10) < VERSION_MIN)
-		return error_set(err, -EINVAL, SERVER " is version %s: %d.0 or later is needed",
-			NAME(redis), version, VERSION_MIN);
+		return error_set(err, -EINVAL,
+			REDIS_SERVER " is version %s: %d.0 or later is needed",
+			REDIS_NAME(&redis->link), version, VERSION_MIN);
 	if (strcmp(cluster, "1") == 0)
 		return error_set(err, -EINVAL,
-			SERVER " is in cluster mode, which is not supported: name a server that is "
-			       "not",
-			NAME(redis));
+			REDIS_SERVER
+			" is in cluster mode, which is not supported: name a server that is "
+			"not",
+			REDIS_NAME(&redis->link));
 	if (strcmp(role, "master") != 0)
 		return error_set(err, -EINVAL,
-			SERVER " is a replica: redis.host must name the master", NAME(redis));
+			REDIS_SERVER " is a replica: redis.host must name the master",
+			REDIS_NAME(&redis->link));
 	if (strcmp(maxmemory, "0") != 0 && strncmp(policy, "allkeys", 7) == 0)
 		return error_set(err, -EINVAL,
-			SERVER
+			REDIS_SERVER
 			" drops balances when its memory is full: set its maxmemory-policy to "
 			"noeviction (now %s)",
-			NAME(redis), policy);
+			REDIS_NAME(&redis->link), policy);
 	return 0;
 }
 
@@ -871,8 +556,8 @@ int snapshot_redis_check(struct snapshot *s, struct error *err)
 {
 	struct redis *redis = (struct redis *)s;
 	int r;
-	redisReply *reply = COMMAND(
-		redis, "asking what it is", REDIS_REPLY_STRING, &r, err, "INFO");
+	redisReply *reply = REDIS_COMMAND(
+		&redis->link, "asking what it is", REDIS_REPLY_STRING, &r, err, "INFO");
 
 	if (!reply)
 		return r;
@@ -883,26 +568,26 @@ int snapshot_redis_check(struct snapshot *s, struct error *err)
 
 /* ---------------------------------------------------------------------------------------------- */
 
-static void redis_destroy(struct snapshot *s)
+static void snapshot_destroy(struct snapshot *s)
 {
 	struct redis *redis = (struct redis *)s;
 
-	redis_disconnect(s);
+	snapshot_disconnect(s);
 	free(redis->buffer);
 	free(redis);
 }
 
 static const struct snapshot_ops redis_ops = {
-	.connect = redis_connect,
-	.disconnect = redis_disconnect,
-	.identity = redis_identity,
-	.read_marker = redis_read_marker,
-	.write_marker = redis_write_marker,
-	.publish = redis_publish,
-	.read = redis_read,
-	.look = redis_look,
-	.force = redis_force,
-	.destroy = redis_destroy,
+	.connect = snapshot_connect,
+	.disconnect = snapshot_disconnect,
+	.identity = snapshot_identity,
+	.read_marker = snapshot_read_marker,
+	.write_marker = snapshot_write_marker,
+	.publish = snapshot_publish,
+	.read = snapshot_read,
+	.look = snapshot_redis_look,
+	.force = snapshot_redis_force,
+	.destroy = snapshot_destroy,
 };
 
 static size_t call_bytes_max(const struct config_redis *cfg)
@@ -922,7 +607,7 @@ struct snapshot *snapshot_redis_create(const struct config *cfg)
 
 	assert(cfg->redis.keys_per_call > 0 && cfg->redis.calls_in_flight > 0);
 	redis->base.ops = &redis_ops;
-	redis->cfg = &cfg->redis;
+	redis->link.cfg = &cfg->redis;
 	redis->ledger_name = cfg->ledger.name;
 	redis->buffer = xmalloc(call_bytes_max(&cfg->redis));
 	return &redis->base;

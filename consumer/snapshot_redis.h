@@ -1,21 +1,18 @@
 /*
  * Redis over hiredis: the snapshot that the daemon uses.
  *
- * One blocking connection with timeouts.  Balances go by EVALSHA of lua/publish.lua,
+ * One blocking connection (redis_connection.h).  Balances go by EVALSHA of lua/publish.lua,
  * redis.keys_per_call keys a call, redis.calls_in_flight calls ahead of the answers; a server that
  * has forgotten the script is given it again, and the images are sent again.  Markers live at
  * `ledgerd:<ledger.name>:complete:<partition>` (lua/README.md).
  *
- * Errors are negative errno codes; their messages name the server and the remedy.  No TLS (hiredis
- * 0.14 has none) and no Redis Cluster.  The process must ignore SIGPIPE.
+ * Errors are negative errno codes, as redis_connection.h has them.
  */
 #ifndef CONSUMER_SNAPSHOT_REDIS_H
 #define CONSUMER_SNAPSHOT_REDIS_H
 
 #include "config.h"
 #include "snapshot.h"
-
-#define SNAPSHOT_REDIS_TIMEOUT_MS 5000 /* to connect, and for an answer */
 
 /* For cfg's `redis` and ledger.name; cfg outlives it.  Does not connect yet. */
 struct snapshot *snapshot_redis_create(const struct config *cfg);
