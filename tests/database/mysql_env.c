@@ -60,6 +60,20 @@ int64_t mysql_env_int(struct mysql_env *env, const char *query)
 	return number;
 }
 
+void mysql_env_kill(struct mysql_env *env, int64_t connection_id)
+{
+	char kill[64], count[128];
+
+	snprintf(kill, sizeof(kill), "KILL %d", (int)connection_id);
+	snprintf(count, sizeof(count),
+		"SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE id = %d",
+		(int)connection_id);
+	mysql_env_run(env, kill);
+	for (int i = 0; i < 1000 && mysql_env_int(env, count) > 0; i++)
+		mysql_env_sleep_ms(20);
+	assert_int_equal(mysql_env_int(env, count), 0);
+}
+
 /* Makes the database over a connection without one, then connects to it. */
 static void make_database(struct mysql_env *env)
 {

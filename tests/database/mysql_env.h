@@ -33,6 +33,9 @@ int64_t mysql_env_int(struct mysql_env *env, const char *query);
 /* Good until the next call. */
 const char *mysql_env_text(struct mysql_env *env, const char *query);
 
+/* Ends a connection of somebody else; returns when the server has forgotten it. */
+void mysql_env_kill(struct mysql_env *env, int64_t connection_id);
+
 /* Milliseconds, monotonic. */
 int64_t mysql_env_now_ms(void);
 void mysql_env_sleep_ms(int64_t ms);

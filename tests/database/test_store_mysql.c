@@ -321,13 +321,9 @@ static void test_a_locked_row_is_tried_again(void **state)
 /* Somebody kills the connection of the flush. */
 static void kill_others(struct world *w)
 {
-	char text[64];
-
-	snprintf(text, sizeof(text), "KILL %d",
-		(int)mysql_env_int(w->env, "SELECT id FROM information_schema.PROCESSLIST "
-					   "WHERE db = DATABASE() AND id <> CONNECTION_ID()"));
-	mysql_env_run(w->env, text);
-	mysql_env_sleep_ms(100);
+	mysql_env_kill(
+		w->env, mysql_env_int(w->env, "SELECT id FROM information_schema.PROCESSLIST "
+					      "WHERE db = DATABASE() AND id <> CONNECTION_ID()"));
 }
 
 /* The answer to a COMMIT is lost: the offset tells what became of it. */

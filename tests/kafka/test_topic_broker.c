@@ -388,7 +388,7 @@ static void a_grown_topic_is_seen(void **state)
 	assert_int_equal(layout.partitions, 1);
 	assert_true(strlen(layout.cluster_id) > 10);
 	grow_topic(w, 3);
-	for (int i = 0; i < 50 && layout.partitions == 1; i++) {
+	for (int i = 0; i < WAIT_MS / 100 && layout.partitions == 1; i++) {
 		usleep(100000);
 		assert_int_equal(topic_kafka_layout(w->client, &layout, &err), 0);
 	}

@@ -24,6 +24,7 @@ struct user {
 	struct flusher flusher;
 	struct wakeup wakeup;
 	atomic_int mood;
+	atomic_int locked; /* tries that met a lock */
 	atomic_int ends;
 	int64_t next_offset;
 };
@@ -122,6 +123,7 @@ static enum store_result do_move_offset(
 		atomic_fetch_add(&world.hanging, 1);
 		sleep_ms(A_WHILE); /* the server's patience with locks */
 		atomic_fetch_sub(&world.hanging, 1);
+		atomic_fetch_add(&world.users[request->partition].locked, 1);
 		return error_set(err, -1, "locked"), STORE_RETRY;
 	}
 	return LOCKED(sound.move_offset(self(s)->inner, request, ret_moved, err));
@@ -324,6 +326,14 @@ static void test_one_thread_is_enough(void **state)
 
 /* What one waits for holds up no other -------------------------------------------------------- */
 
+/* Until it has had its first try. */
+static void wait_locked(struct user *user)
+{
+	for (int ms = 0; ms < SOON_MS && atomic_load(&user->locked) == 0; ms++)
+		sleep_ms(1);
+	assert_int_not_equal(atomic_load(&user->locked), 0);
+}
+
 /* More partitions wait for locks than there are threads. */
 static void test_locked_rows_leave_a_thread_to_the_others(void **state)
 {
@@ -332,7 +342,8 @@ static void test_locked_rows_leave_a_thread_to_the_others(void **state)
 		atomic_store(&world.users[i].mood, MOOD_LOCKED);
 		submit(&world.users[i]);
 	}
-	sleep_ms((PARTITIONS / 3 + 1) * A_WHILE); /* each has had its first try */
+	for (int i = 1; i < PARTITIONS; i++)
+		wait_locked(&world.users[i]);
 	for (int i = 0; i < 20; i++) {
 		submit(&world.users[0]);
 		assert_true(has_ended(&world.users[0], A_WHILE / 2));

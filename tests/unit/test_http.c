@@ -531,10 +531,10 @@ static void test_slow_readers_and_idle_ones(void **state)
 /* A connection that is used is kept, however long. */
 static void test_patience_begins_anew_with_each_request(void **state)
 {
-	struct http *http = start("127.0.0.1", 1500);
+	struct http *http = start("127.0.0.1", 4000);
 	int fd = dial(http);
 
-	for (int i = 0; i < 6; i++) {
+	for (int i = 0; i < 10; i++) {
 		char *answer;
 
 		say(fd, "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n");
