@@ -1,4 +1,4 @@
-"""Two MariaDB servers: the primary, and an asynchronous replica that may be promoted.
+"""Two servers, MariaDB or MySQL: a primary, and an asynchronous replica that may be promoted.
 
 Each is the `mysql` of a stack of its own, on a disk of its own. Binary logs lie elsewhere, since
 a server whose binary log cannot be written waits for a minute at a time; what is filled is the
@@ -11,13 +11,13 @@ short outage, and no time that grows with the log.
 import shutil
 import time
 
+import replication
 from disk import Disk
 from stack import Stack, free_port_base
 from stacklib.mysql import MySQL
 from stacklib.ports import is_free
 
 DISK_BYTES = 24 << 30  # of which only what is used is taken
-REPLICATION_USER = "replication"
 
 
 class Databases:
@@ -53,34 +53,31 @@ class Databases:
         self.primary.stop("mysql")
         self.standby.stop("mysql")
         shutil.rmtree(new.data, ignore_errors=True)
-        shutil.copytree(old.data, new.data)
+        shutil.copytree(old.data, new.data,
+                        ignore=shutil.ignore_patterns(*replication.words_of(old).own_files))
         shutil.copy2(old.password_file, new.password_file)
         for stack in self.stacks:
             shutil.rmtree(binlog_folder(stack), ignore_errors=True)
             binlog_folder(stack).mkdir()
         self.primary.start("mysql")
-        old.sql(f"CREATE USER IF NOT EXISTS {REPLICATION_USER}@'%' IDENTIFIED BY 'replication'; "
-                f"GRANT REPLICATION SLAVE ON *.* TO {REPLICATION_USER}@'%'")
-        file, position = old.sql("SHOW MASTER STATUS").split()[:2]
         self.standby.start("mysql")
-        new.sql(f"CHANGE MASTER TO master_host='127.0.0.1', master_port={old.port}, "
-                f"master_user='{REPLICATION_USER}', master_password='replication', "
-                f"master_connect_retry=1, master_log_file='{file}', master_log_pos={position}; "
-                "START SLAVE")
+        replication.follow(old, new)
 
     def promote(self, fall_behind, behind_s):
         """The replica stops to read (or to apply) what the primary commits, the primary dies, and
         the replica takes its place as it is. The old primary's data is of no use any more."""
         self.note_replica_errors()
-        self.standby.mysql.sql(f"STOP SLAVE {fall_behind}_THREAD")
+        replica = self.standby.mysql
+        words = replication.words_of(replica)
+        replica.sql(words.stop.format(thread=fall_behind))
         time.sleep(behind_s)
         self.primary.kill("mysql")
-        self.standby.mysql.sql("STOP SLAVE; RESET SLAVE ALL; RESET MASTER")
+        replica.sql(words.promote)
         self.primary, self.standby = self.standby, self.primary
 
     def note_replica_errors(self):
         """One that stopped by itself would be promoted far behind, and nobody would know why."""
-        status = self.standby.mysql.sql("SHOW ALL SLAVES STATUS\\G")
+        status = self.standby.mysql.sql(replication.words_of(self.standby.mysql).status)
         self.replica_errors += [line.strip() for line in status.splitlines()
                                 if "Last_SQL_Error:" in line and line.split(":", 1)[1].strip()]
 
@@ -92,8 +89,10 @@ class Databases:
 
 
 def make_stack(folder, number, base, **settings):
-    return Stack(folder, port_base=base, need_free="1G", mysql_pool="128M", timeout_s=300,
-                 mysql_options=options(folder, number), **settings)
+    stack = Stack(folder, port_base=base, need_free="1G", mysql_pool="128M", mysql_binlog=True,
+                  timeout_s=300, **settings)
+    stack.settings.mysql_options = options(stack, number)
+    return stack
 
 
 def base_above(base):
@@ -102,17 +101,12 @@ def base_above(base):
                 if is_free(other + MySQL.port_offset))
 
 
-def options(folder, number):
+def options(stack, number):
     """What makes a server a primary and a replica."""
-    return {"server-id": number, "log-bin": str(binlog_folder_in(folder) / "binlog"),
-            "binlog-format": "ROW", "sync-binlog": 1, "max-binlog-size": "64M",
-            "innodb-log-file-size": "64M", "skip-slave-start": "ON", "slave-net-timeout": 5,
-            "relay-log": "relay"}
-
-
-def binlog_folder_in(folder):
-    return folder / "binlog"
+    return {"server-id": number, "log-bin": str(binlog_folder(stack) / "binlog"),
+            "max-binlog-size": "64M", stack.mysql.server.redo_option: "64M",
+            "relay-log": "relay", **replication.words_of(stack.mysql).options}
 
 
 def binlog_folder(stack):
-    return binlog_folder_in(stack.dir)
+    return stack.dir / "binlog"
