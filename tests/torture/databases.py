@@ -77,9 +77,7 @@ class Databases:
 
     def note_replica_errors(self):
         """One that stopped by itself would be promoted far behind, and nobody would know why."""
-        status = self.standby.mysql.sql(replication.words_of(self.standby.mysql).status)
-        self.replica_errors += [line.strip() for line in status.splitlines()
-                                if "Last_SQL_Error:" in line and line.split(":", 1)[1].strip()]
+        self.replica_errors += replication.errors(self.standby.mysql)
 
     def close(self):
         for stack in self.stacks:

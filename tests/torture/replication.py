@@ -5,6 +5,8 @@ same: statements, `options` for the server's configuration, and `own_files`: tho
 must not have.
 """
 
+import subprocess
+
 USER = "replication"
 GRANT = f"CREATE USER IF NOT EXISTS {USER}@'%' IDENTIFIED BY 'replication'; " \
         f"GRANT REPLICATION SLAVE ON *.* TO {USER}@'%'"
@@ -18,7 +20,7 @@ class MariaDB:
              "master_log_file='binlog.000001', master_log_pos=4; START SLAVE"
     stop = "STOP SLAVE {thread}_THREAD"
     promote = "STOP SLAVE; RESET SLAVE ALL; RESET MASTER"
-    status = "SHOW ALL SLAVES STATUS\\G"
+    status = "SHOW ALL SLAVES STATUS"
 
 
 class MySQL:
@@ -33,10 +35,7 @@ class MySQL:
              "get_source_public_key=1; START REPLICA"
     stop = "STOP REPLICA {thread}_THREAD"
     promote = "STOP REPLICA; RESET REPLICA ALL; RESET BINARY LOGS AND GTIDS"
-    status = " UNION ".join(  # as MariaDB says it; the client of MySQL 9 knows no \\G
-        "SELECT CONCAT('Last_SQL_Error: ', last_error_message) FROM performance_schema."
-        f"replication_applier_status_by_{part} WHERE last_error_number <> 0"
-        for part in ("coordinator", "worker"))
+    status = "SHOW REPLICA STATUS"
 
 
 def words_of(mysql):
@@ -49,3 +48,12 @@ def follow(primary, replica):
     byte on, as the clients may have written before anybody can ask where it is."""
     primary.sql(GRANT)
     replica.sql(words_of(replica).follow.format(port=primary.port))
+
+
+def errors(replica):
+    """Why it stopped by itself; nothing if it did not."""
+    said = subprocess.run([*replica.tool(), "--vertical", "--execute", words_of(replica).status],
+                          capture_output=True, text=True, check=True).stdout
+    found = [line.partition(": ")[2] for line in said.splitlines() if "Last_SQL_Error: " in line]
+    assert found, said
+    return list(filter(None, found))

@@ -13,8 +13,9 @@ import check
 import paths  # noqa: F401
 import pytest
 from check import Findings, Rows, fold
+from databases import Databases
 from disk import Disk
-from harness import event, expected_row
+from harness import event, eventually, expected_row
 from oracle import Oracle
 from producer import Events
 from proxy import Proxy
@@ -146,6 +147,28 @@ def test_disk_is_full_until_it_is_freed(tmp_path):
     finally:
         disk.close()
     assert not os.path.ismount(disk.folder)
+
+
+@pytest.fixture
+def databases(tmp_path):
+    made = Databases(tmp_path)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
+
+
+def test_a_replica_that_stopped_by_itself_is_told(databases):
+    primary, replica = databases.primary.mysql, databases.standby.mysql
+    primary.sql("CREATE TABLE ledger.t (id INT PRIMARY KEY); INSERT INTO ledger.t VALUES (1)")
+    eventually(lambda: replica.client("SELECT * FROM ledger.t").stdout == "1\n")
+    databases.note_replica_errors()
+    assert databases.replica_errors == []
+    replica.sql("DELETE FROM ledger.t")
+    primary.sql("DELETE FROM ledger.t")
+    eventually(lambda: databases.note_replica_errors() or databases.replica_errors)
+    assert "binlog.000001" in databases.replica_errors[-1]  # of which each server says why
 
 
 # The comparison: what the database holds is made here by hand, and then spoilt.
