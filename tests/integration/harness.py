@@ -199,15 +199,19 @@ class Ledger:
 
     def producer(self, **options):
         return KafkaProducer(bootstrap_servers=self.stack.kafka.address, linger_ms=5,
+                             request_timeout_ms=120_000,  # its checksums are Python's, too
                              **{"max_request_size": 20_000_000} | options)
 
     def publish(self, values, keys=None):
         """Publishes events in order, each under its account's key, or under the keys given."""
         with closing(self.producer()) as producer:
+            sent = []
             for index, value in enumerate(values):
                 key = keys[index] if keys else str(json.loads(value)["account_id"]).encode()
-                producer.send(self.topic, value, key)
+                sent.append(producer.send(self.topic, value, key))
             producer.flush()
+            for one in sent:
+                one.get(0)  # or it raises why Kafka does not have it
 
     def publish_to(self, partition, key, value, **more):
         """One message to one partition, whatever its key. Its offset."""
