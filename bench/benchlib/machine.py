@@ -40,12 +40,15 @@ def busy_part(seconds):
 
 
 def cpu_seconds(pid):
-    """Of all threads of a process, those that have ended included."""
-    return sum(cpu_times(pid))
+    """Of all threads of a process, those that have ended included; to the nanosecond."""
+    try:
+        return time.clock_gettime(~pid << 3 | 2)  # as clock_getcpuclockid(3) names it
+    except OSError:
+        return 0.0
 
 
 def cpu_times(pid):
-    """The same, in the program and in the kernel."""
+    """In the program and in the kernel, to the clock tick."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
