@@ -45,7 +45,7 @@ def innocent():
 
 
 def redis_says(stack, request):
-    with socket.create_connection(("127.0.0.1", stack.redis.port), 2) as connection:
+    with socket.create_connection(("127.0.0.1", stack.redis.port), 60) as connection:
         connection.sendall(request + b"\r\n")
         return connection.recv(4096)
 
@@ -175,14 +175,14 @@ def test_a_process_is_not_gone_before_its_last_thread(tmp_path):
         assert process.state != "gone"
     finally:
         process.signal(signal.SIGKILL)
-    assert process.wait("gone", 5)
+    assert process.wait("gone", 60)
 
 
 def proc_state(pid):
     return Path(f"/proc/{pid}/stat").read_text().split()[2]
 
 
-def wait_until(condition, timeout_s=5):
+def wait_until(condition, timeout_s=60):
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline

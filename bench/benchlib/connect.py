@@ -22,7 +22,7 @@ import pymysql
 from benchlib import machine
 from benchlib.bench import DATABASE
 from benchlib.errors import Failed
-from benchlib.ledgerd import free_port
+from stacklib import ports
 from stacklib.kafka import MAVEN_PLUGIN, find_java
 from stacklib.service import complete
 
@@ -242,7 +242,7 @@ def worker_command(bench, jars, files):
         "value.converter.schemas.enable": "true",
         "offset.storage.file.filename": folder / "offsets",
         "plugin.discovery": "service_load",  # looking into every class takes long
-        "listeners": f"HTTP://127.0.0.1:{free_port()}",
+        "listeners": f"HTTP://127.0.0.1:{ports.free()}",
         "consumer.max.poll.records": BATCH, "consumer.fetch.min.bytes": 1 << 20,
         "consumer.max.partition.fetch.bytes": 16 << 20, "consumer.auto.offset.reset": "earliest"})
     connectors = [properties(folder / f"{one['name']}.properties", one) for one in files]

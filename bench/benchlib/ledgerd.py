@@ -2,11 +2,11 @@
 
 import contextlib
 import os
-import socket
 import time
 import urllib.request
 
 from benchlib.errors import Failed
+from stacklib import ports
 
 NO_CONFIG = ["-c", os.devnull]  # all that ledgerd is told is in its environment
 READY_S = 60
@@ -15,7 +15,7 @@ STALLED_S = 60
 
 class Ledgerd:
     def __init__(self, bench, number=1):
-        self.http = f"127.0.0.1:{free_port()}"
+        self.http = f"127.0.0.1:{ports.free()}"
         self.log = bench.dir / (f"ledgerd-{number}.log" if number > 1 else "ledgerd.log")
         self.ended = False
         self.id = f"bench-{number}-{self.http.rpartition(':')[2]}"
@@ -92,9 +92,3 @@ def total(metrics, name, *labels):
     """The sum of all samples of a metric that have these labels (`stage="commit"`)."""
     return sum(value for sample, value in metrics.items()
                if sample.partition("{")[0] == name and all(one in sample for one in labels))
-
-
-def free_port():
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -1,11 +1,15 @@
-"""Is a port of the loopback free, and if not, who has it?"""
+"""Is a port of the loopback free, and if not, who has it? And one that is free."""
 
 import errno
+import itertools
 import os
+import random
 import socket
 from pathlib import Path
 
 LISTEN = "0A"
+SINGLE = range(10000, 14000)  # below those of a stack, and of outgoing connections
+AHEAD = itertools.cycle(random.sample(SINGLE, len(SINGLE)))
 
 
 def is_free(port):
@@ -19,6 +23,12 @@ def is_free(port):
                 return False
             raise
     return True
+
+
+def free():
+    """One for a program that will listen later: nobody gets it meanwhile just by connecting to
+    something, and it is not given out again soon."""
+    return next(port for port in AHEAD if is_free(port))
 
 
 def owner(port):

@@ -13,6 +13,8 @@ import subprocess
 import tempfile
 import time
 
+from harness import eventually
+
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-extensions",
          "--hide-scrollbars", "--remote-debugging-pipe"]
@@ -51,12 +53,15 @@ class Browser:
         return process
 
     def attach(self):
-        targets = self.call("Target.getTargets")["targetInfos"]
-        page = next(target for target in targets if target["type"] == "page")
+        page = eventually(self.first_page, what="Chromium has a page")
         self.session = self.call("Target.attachToTarget", targetId=page["targetId"],
                                  flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+
+    def first_page(self):
+        targets = self.call("Target.getTargets")["targetInfos"]
+        return next((target for target in targets if target["type"] == "page"), None)
 
     def __enter__(self):
         return self

@@ -7,7 +7,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -22,15 +21,17 @@ import redis
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from oracle import Oracle, partition_of
+from stacklib import ports
 
 LEDGERD = os.environ.get("LEDGERD", "ledgerd")
-READY_S = 30
+READY_S = 60
 SANITIZER_REPORTS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:",
                      "WARNING: ThreadSanitizer", "Assertion `")
 
 
-def eventually(condition, timeout_s=30, what="condition", every_s=0.05):
-    """What the condition returns, as soon as it is true."""
+def eventually(condition, timeout_s=60, what="condition", every_s=0.05):
+    """What the condition returns, as soon as it is true. The time is for slow machines: what must be
+    fast is measured."""
     end = time.monotonic() + timeout_s
     while True:
         value = condition()
@@ -39,12 +40,6 @@ def eventually(condition, timeout_s=30, what="condition", every_s=0.05):
         if time.monotonic() > end:
             raise AssertionError(f"not within {timeout_s} s: {what}")
         time.sleep(every_s)
-
-
-def free_port():
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def event(transaction_id, account, type="DEPOSIT", amount="1", currency="USDT", **more):
@@ -76,7 +71,7 @@ class Instance:
     def __init__(self, ledger, name, options):
         self.ledger = ledger
         self.name = name
-        self.http = f"127.0.0.1:{free_port()}"
+        self.http = f"127.0.0.1:{ports.free()}"
         self.log_path = ledger.folder / f"{name}.log"
         env = ledger.environment | {"LEDGERD_CONSUMER_ID": name, "LEDGERD_HTTP_LISTEN": self.http}
         env |= {f"LEDGERD_{key.upper()}": str(value) for key, value in options.items()}
@@ -123,6 +118,15 @@ class Instance:
         eventually(self.is_ready, timeout_s, f"{self.name} ready")
         return self
 
+    def wait_counted(self):
+        """Others see a commit before its owner counts it. Until the only owner has counted all that
+        is in the database now; the counters come before the offset."""
+        offsets = self.ledger.next_offsets()
+        eventually(lambda: all(self.metric("ledger_next_offset", partition=partition) >= offset
+                               for partition, offset in enumerate(offsets)),
+                   what=f"the owner has counted to {offsets}")
+        return self
+
     def signal(self, number):
         self.process.send_signal(number)
 
@@ -135,7 +139,7 @@ class Instance:
         for report in SANITIZER_REPORTS:
             assert report not in self.log, self.log[self.log.index(report):][:6000]
 
-    def stop(self, timeout_s=30):
+    def stop(self, timeout_s=60):
         """SIGTERM; the exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
@@ -182,7 +186,7 @@ class Ledger:
 
     # Commands and instances
 
-    def run(self, *arguments, status=0, input=None, timeout_s=120):
+    def run(self, *arguments, status=0, input=None, timeout_s=600):
         """A command of ledgerd, which must end with this status. Its standard output."""
         done = subprocess.run([*self.program, *map(str, arguments)], env=self.environment,
                               input=input, capture_output=True, timeout=timeout_s)
@@ -232,6 +236,11 @@ class Ledger:
             producer.commit_transaction(30)
         else:
             producer.abort_transaction(30)
+
+    def make_topic_anew(self, partitions):
+        """Another log under the same name."""
+        self.stack.kafka.delete_topic(self.topic)
+        assert self.stack.kafka.create_topic(self.topic, partitions), "the old one is gone"
 
     def messages(self, partition):
         """All messages, as (offset, key, value, time). Not for logs with transactions: kafka-python
@@ -300,14 +309,14 @@ class Ledger:
         return oracle
 
     def assert_equals_oracle(self, oracle=None, redis=True):
-        """Journal, dead letters and balances row by row; Redis key by key, within seconds."""
+        """Journal, dead letters and balances row by row; Redis key by key, a moment later."""
         oracle = oracle or self.oracle()
         self.assert_journal(oracle)
         self.assert_dead_letters(oracle)
         self.assert_balances(oracle)
         if redis:
-            eventually(lambda: self.redis_balances() == self.expected_redis(oracle), 20,
-                       "Redis equal to the oracle")
+            eventually(lambda: self.redis_balances() == self.expected_redis(oracle),
+                       what="Redis equal to the oracle")
         return oracle
 
     def assert_journal(self, oracle):

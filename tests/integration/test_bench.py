@@ -15,7 +15,7 @@ BUILD = Path(LEDGERD).resolve().parents[1]
 
 def bench(folder, *arguments):
     argv = [ROOT / "bench" / "run", *arguments, "--dir", folder, "--build", BUILD]
-    return subprocess.run(list(map(str, argv)), capture_output=True, text=True, timeout=400,
+    return subprocess.run(list(map(str, argv)), capture_output=True, text=True, timeout=1200,
                           env=os.environ)
 
 
@@ -79,7 +79,7 @@ def test_replay_is_measured(tmp_path):
 def row_locks(ledger, threads):
     done = subprocess.run([BUILD / "bench" / "bench-row-locks", str(threads), "100000"],
                           env=ledger.environment, input="go\n", capture_output=True, text=True,
-                          timeout=120)
+                          timeout=600)
     assert done.returncode == 0, done.stderr
     ready, figures = done.stdout.splitlines()
     assert ready == "prepared"
@@ -131,7 +131,7 @@ def test_the_ceiling_writes_what_ledgerd_would(make_ledger):
         ledger.sql("INSERT INTO partition_offsets (kafka_partition, epoch) VALUES (%s, 1)",
                    partition)
     done = subprocess.run([BUILD / "bench" / "bench-ceiling"], env=ledger.environment,
-                          input="go\n", capture_output=True, text=True, timeout=60)
+                          input="go\n", capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     ready, figures = done.stdout.splitlines()
     assert ready == "prepared"

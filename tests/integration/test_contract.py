@@ -149,6 +149,7 @@ def test_malformed_messages(make_ledger):
                    [b"1"] * (len(MALFORMED) + 1))
     ledger.publish_to(0, b"1", None)
     ledger.wait_consumed()
+    one.wait_counted()
     rows = ledger.sql("SELECT kafka_offset, reason, detail, message_value FROM dead_letters "
                       "ORDER BY kafka_offset")
     names = [*MALFORMED, "the good one", "a null value"]
@@ -189,6 +190,7 @@ def test_effects_and_refusals(ledger):
               row["available_after"], row["frozen_after"]) for row in rows]
     assert found == [(id, type, Decimal(amount), status, reason, Decimal(available), Decimal(frozen))
                      for id, type, amount, status, reason, available, frozen in steps]
+    one.wait_counted()
     assert one.metric("ledger_events_total", result="applied") == 9
     assert one.metric("ledger_events_total", result="refused") == 7
     ledger.assert_equals_oracle()
@@ -212,6 +214,7 @@ def test_duplicates_and_conflicts(ledger):
         event("r", 7, "WITHDRAW", "1"),               # conflict with the refusal
     ])
     ledger.wait_consumed()
+    one.wait_counted()
     assert one.metric("ledger_events_total", result="duplicate") == 4
     assert one.metric("ledger_dead_letters_total", reason="ID_CONFLICT") == 4
     oracle = ledger.assert_equals_oracle()
@@ -243,6 +246,7 @@ def test_key_mismatch_and_wrong_partition(ledger):
     reasons = [row["reason"] for row in ledger.sql(
         "SELECT reason FROM dead_letters ORDER BY kafka_offset")]
     assert reasons == ["KEY_MISMATCH"] * 3 + ["WRONG_PARTITION", "KEY_MISMATCH", "MALFORMED"]
+    one.wait_counted()
     assert one.metric("ledger_dead_letters_total", reason="WRONG_PARTITION") == 1
     ledger.assert_equals_oracle()
 
@@ -334,7 +338,7 @@ def test_lag_is_visible_to_kafka(make_ledger):
         offsets = admin.list_consumer_group_offsets(f"ledger.{ledger.database}")
         return [offset.offset for place, offset in offsets.items() if place.topic == ledger.topic]
 
-    eventually(lambda: committed() == [5], 20, "offset 5 in the group")
+    eventually(lambda: committed() == [5], what="offset 5 in the group")
     admin.close()
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness import LEDGERD, eventually, free_port, random_events
+from harness import LEDGERD, eventually, random_events
+from stacklib import ports
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -50,8 +51,8 @@ class Manager:
             except BlockingIOError:
                 return any(re.fullmatch(line, heard) for heard in self.lines)
 
-    def wait(self, line, timeout_s=20):
-        eventually(lambda: self.hears(line), timeout_s, f"{line} in {self.lines}")
+    def wait(self, line):
+        eventually(lambda: self.hears(line), what=f"{line} in {self.lines}")
 
     def forget(self):
         self.hears("")
@@ -92,7 +93,7 @@ def test_systemd_waits_for_no_server(ledger, manager):
     """A database that is away is no reason to start the process anew, nor to hold up the machine's
     own start."""
     ledger.environment |= managed(manager)
-    one = ledger.start(wait=False, mysql_port=free_port())
+    one = ledger.start(wait=False, mysql_port=ports.free())
     manager.wait("READY=1")
     manager.wait("STATUS=waiting for the servers: .*")
     manager.forget()
@@ -103,7 +104,7 @@ def test_systemd_waits_for_no_server(ledger, manager):
 def test_a_mistake_in_the_configuration_never_counts_as_started(ledger, manager):
     ledger.environment |= managed(manager)
     one = ledger.start(wait=False, mysql_port="none")
-    assert one.process.wait(20) == 2
+    assert one.process.wait(60) == 2
     assert not manager.hears("READY=1")
     assert "RestartPreventExitStatus=2" in UNIT.read_text().splitlines()
 
@@ -206,7 +207,7 @@ class BootedMachine(Machine):
     def __init__(self, folder):
         super().__init__(folder)
         self.first = Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children").read_text()
-        eventually(self.is_up, 20, "systemd answers")
+        eventually(self.is_up, what="systemd answers")
 
     def is_up(self):
         argv = self.command("systemctl", "is-active", "nothing.target")
@@ -282,7 +283,7 @@ def test_systemd_itself(tmp_path, package, ledger):
     and stops."""
     with BootedMachine(tmp_path / "layer") as machine:
         machine.run("dpkg", "--install", package)
-        configure(machine, ledger, http={"listen": f"127.0.0.1:{free_port()}"})
+        configure(machine, ledger, http={"listen": f"127.0.0.1:{ports.free()}"})
         drop_ins = "/etc/systemd/system/ledgerd.service.d"
         machine.run("mkdir", drop_ins)
         machine.run("tee", f"{drop_ins}/test.conf", input="[Service]\nWatchdogSec=4\n")
@@ -294,7 +295,7 @@ def test_systemd_itself(tmp_path, package, ledger):
 
         assert shows("ActiveState") == "inactive"  # the package starts nothing
         machine.run("systemctl", "start", "ledgerd")
-        eventually(lambda: shows("StatusText") == "partitions: 2 owned, 2 running, 0 halted", 20)
+        eventually(lambda: shows("StatusText") == "partitions: 2 owned, 2 running, 0 halted")
         ledger.publish(random_events(500))
         ledger.wait_consumed()
         first = shows("MainPID")
@@ -302,7 +303,7 @@ def test_systemd_itself(tmp_path, package, ledger):
         assert re.search(r"^CapEff:\s+0+$", status, re.M)
         assert re.search(r"^Seccomp:\s+2$", status, re.M)
         machine.run("kill", "-STOP", first)
-        eventually(lambda: shows("NRestarts") == "1" and shows("ActiveState") == "active", 30)
+        eventually(lambda: shows("NRestarts") != "0" and shows("ActiveState") == "active")
         ledger.publish(random_events(500, seed=2, prefix="s"))
         ledger.wait_consumed()
         ledger.assert_equals_oracle()
@@ -394,7 +395,7 @@ def test_kubernetes_configuration_is_taken(manifests, tmp_path):
     path.write_text(text.replace("/run/passwords/mysql", str(passwords)))
     done = subprocess.run([LEDGERD, "status", "-c", path], text=True, capture_output=True,
                           check=False, env={"LEDGERD_MYSQL_HOST": "127.0.0.1",
-                                            "LEDGERD_MYSQL_PORT": str(free_port())})
+                                            "LEDGERD_MYSQL_PORT": str(ports.free())})
     assert done.returncode == 1, done.stderr
     assert "connecting to MySQL" in done.stderr
 

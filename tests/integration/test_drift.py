@@ -50,10 +50,10 @@ def test_keys_changed_by_hand_are_found_once_and_mended(running):
     ledger.redis.hset(key(4), "version", "1")
     ledger.redis.delete(key(5))  # as when the server evicts it
     ledger.redis.set(key(6), "mine")
-    eventually(lambda: drift(one) == 6, 40, "drift is counted")
-    eventually(lambda: all_right(ledger), 10, "all are written again")
+    eventually(lambda: drift(one) == 6, what="drift is counted")
+    eventually(lambda: all_right(ledger), what="all are written again")
     for words in ("not as they were written", "older than what was written", "missing there"):
-        assert words in one.log
+        eventually(lambda words=words: words in one.log, what=words)
     time.sleep(11)  # two samples
     assert drift(one) == 6
     ledger.assert_equals_oracle()
@@ -63,8 +63,9 @@ def test_keys_changed_by_hand_are_found_once_and_mended(running):
 def test_key_that_is_ahead_is_told_and_left_alone(running):
     ledger, one = running
     ledger.redis.hset(key(1), mapping={"available": "99", "version": "3"})
-    eventually(lambda: drift(one) >= 2, 40, "drift is counted as long as it lasts")
-    assert "newer than MySQL's" in one.log and "snapshot rebuild" in one.log
+    eventually(lambda: drift(one) >= 2, what="drift is counted as long as it lasts")
+    eventually(lambda: "newer than MySQL's" in one.log and "snapshot rebuild" in one.log,
+               what="drift is told")
     assert fields(ledger, 1) == RIGHT | {"available": "99", "version": "3"}
 
 
@@ -73,7 +74,7 @@ def test_redis_that_loses_all_has_not_drifted(running):
     ledger, one = running
     for _ in range(5):
         ledger.redis.flushall()
-        eventually(lambda: all_right(ledger), 20, "filled again")
+        eventually(lambda: all_right(ledger), what="filled again")
         time.sleep(0.7)
     assert drift(one) == 0
 
@@ -105,5 +106,6 @@ def test_key_of_another_type_does_not_block_the_others(running):
     ledger.publish([event("c-1", 1), event("c-20", 20), event("c-21", 21)])
     ledger.wait_consumed()
     ledger.assert_equals_oracle()
-    assert one.metric("ledger_redis_publish_total", result="replaced") == 2
-    assert "another program writes there" in one.log
+    eventually(lambda: one.metric("ledger_redis_publish_total", result="replaced") == 2,
+               what="both are counted")
+    eventually(lambda: "another program writes there" in one.log, what="it is told")

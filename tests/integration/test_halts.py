@@ -17,13 +17,17 @@ def wait_halted(ledger, partition=0, timeout_s=60):
     return eventually(lambda: halted_reason(ledger, partition), timeout_s, "a halt")
 
 
+def not_ready(one, why):
+    status, body = one.get("/readyz")
+    return status == 503 and f"not ready: {why}" in body
+
+
 def assert_stays_halted(ledger, one, seconds=3):
     before = ledger.next_offsets()
     ledger.publish([event(f"later-{time.time()}", account) for account in range(1, 20)])
     time.sleep(seconds)
     assert ledger.next_offsets() == before
-    status, body = one.get("/readyz")
-    assert status == 503 and "halted" in body
+    eventually(lambda: not_ready(one, "halted: 1"), what="/readyz says so")
     assert one.process.poll() is None
 
 
@@ -41,7 +45,8 @@ def test_beginning_of_the_log_is_gone(make_ledger):
     assert "next_offset is 1" in reason and "begins at 5" in reason
     assert "OPERATIONS" in reason
     assert ledger.next_offsets() == [1]
-    assert two.metric("ledger_partition_state", partition=0, state="halted") == 1
+    eventually(lambda: two.metric("ledger_partition_state", partition=0, state="halted") == 1,
+               what="its state is halted")
     assert_stays_halted(ledger, two)
 
 
@@ -75,9 +80,7 @@ def test_topic_made_anew(make_ledger, running):
     ledger.wait_consumed()
     if not running:
         assert one.stop() == 0
-    ledger.stack.kafka.delete_topic(ledger.topic)
-    time.sleep(1)
-    ledger.stack.kafka.create_topic(ledger.topic, 1)
+    ledger.make_topic_anew(1)
     ledger.publish([event(f"new-{number}", 1) for number in range(5)])
     if not running:
         ledger.start("two", wait=False)
@@ -116,7 +119,7 @@ def test_missing_table_halts(make_ledger):
     reason = wait_halted(ledger)
     assert "account_balances" in reason
     assert len(ledger.sql("SELECT * FROM balance_transactions")) == 1
-    assert "halted" in one.log
+    eventually(lambda: "halted" in one.log, what="it is told")
     ledger.sql("RENAME TABLE hidden TO account_balances")
 
 
@@ -127,12 +130,11 @@ def test_topic_made_anew_while_nobody_looked(make_ledger):
     ledger.publish([event(f"old-{number}", 1) for number in range(3)])
     ledger.wait_consumed()
     one.signal(signal.SIGSTOP)
-    ledger.stack.kafka.delete_topic(ledger.topic)
-    time.sleep(1)
-    ledger.stack.kafka.create_topic(ledger.topic, 1)
+    ledger.make_topic_anew(1)
     ledger.publish([event(f"new-{number}", 1) for number in range(8)])
     one.signal(signal.SIGCONT)
-    eventually(lambda: ledger.next_offsets() == [8] or halted_reason(ledger), 30, "read on, or halted")
+    eventually(lambda: ledger.next_offsets() == [8] or halted_reason(ledger),
+               what="read on, or halted")
     one.stop()
     ledger.start("two", wait=False)
     assert "Another log" in wait_halted(ledger)
@@ -157,5 +159,5 @@ def test_values_that_ledgerd_never_writes(make_ledger, statement):
     two = ledger.start("two", wait=False)
     ledger.publish([event("b", here), event("c", there)])
     assert wait_halted(ledger, 0)
-    eventually(lambda: ledger.next_offsets()[1] == 1, 20, "the other partition goes on")
+    eventually(lambda: ledger.next_offsets()[1] == 1, what="the other partition goes on")
     assert two.process.poll() is None

@@ -40,14 +40,14 @@ def test_partitions_are_shared_evenly(make_ledger):
     one = ledger.start("one")
     assert owned(ledger, "one") == [0, 1, 2, 3]
     two = ledger.start("two", wait=False)
-    eventually(lambda: len(owned(ledger, "one")) == len(owned(ledger, "two")) == 2, 15,
-               "two partitions each")
+    eventually(lambda: len(owned(ledger, "one")) == len(owned(ledger, "two")) == 2,
+               what="two partitions each")
     ledger.publish(random_events(2000))
     ledger.wait_consumed()
     assert one.metric("ledger_fenced_total") == two.metric("ledger_fenced_total") == 0
     begin = time.monotonic()
     assert one.stop() == 0
-    eventually(lambda: owned(ledger, "two") == [0, 1, 2, 3], 5, "two takes over at once")
+    eventually(lambda: owned(ledger, "two") == [0, 1, 2, 3], what="two takes over at once")
     assert time.monotonic() - begin < TTL_MS / 1000, "a clean stop need not wait for the TTL"
     ledger.publish(random_events(2000, seed=2, prefix="s"))
     ledger.wait_consumed()
@@ -57,11 +57,11 @@ def test_partitions_are_shared_evenly(make_ledger):
 def test_partitions_that_an_instance_may_own(make_ledger):
     ledger = make_ledger(4, lease_ttl_ms=TTL_MS)
     ledger.start("some", wait=False, consumer_partitions="[1, 3]")
-    eventually(lambda: owned(ledger, "some") == [1, 3], 10, "the two it may own")
+    eventually(lambda: owned(ledger, "some") == [1, 3], what="the two it may own")
     time.sleep(2)
     assert owners(ledger) == {1: "some", 3: "some"}
     ledger.start("all", wait=False)
-    eventually(lambda: owned(ledger, "all") == [0, 2], 10, "the others")
+    eventually(lambda: owned(ledger, "all") == [0, 2], what="the others")
 
 
 @pytest.mark.load
@@ -70,14 +70,14 @@ def test_kill_in_the_middle_of_a_load(make_ledger):
     ledger = make_ledger(2, lease_ttl_ms=TTL_MS, consumer_batch_max_events=200)
     victim = ledger.start("victim")
     ledger.start("heir", wait=False)
-    eventually(lambda: owned(ledger, "victim") and owned(ledger, "heir"), 15, "one partition each")
+    eventually(lambda: owned(ledger, "victim") and owned(ledger, "heir"), what="one partition each")
     partition, = owned(ledger, "victim")
     publisher = publish_beside(ledger, random_events(10_000), pause_s=0.3)
-    eventually(lambda: ledger.next_offsets()[partition] > 500, 30, "the load is under way")
+    eventually(lambda: ledger.next_offsets()[partition] > 500, what="the load is under way")
     victim.kill()
     killed, = ledger.sql("SELECT UTC_TIMESTAMP(6) AS now")
     before = ledger.next_offsets()[partition]
-    eventually(lambda: ledger.next_offsets()[partition] > before, 30, "the heir commits", 0.02)
+    eventually(lambda: ledger.next_offsets()[partition] > before, what="the heir commits", every_s=0.02)
     done, = ledger.sql("SELECT UTC_TIMESTAMP(6) AS now")
     assert (done["now"] - killed["now"]).total_seconds() < TTL_MS / 1000 + 2
     publisher.join()
@@ -90,21 +90,21 @@ def test_sleeper_wakes_too_late(make_ledger, seed):
     """SIGSTOP anywhere in a load, past the lease, and SIGCONT: it must not commit any more."""
     ledger = make_ledger(1, lease_ttl_ms=TTL_MS, consumer_batch_max_events=100)
     sleeper = ledger.start("sleeper")
-    heir = ledger.start("heir", wait=False)
+    heir = ledger.start("heir")
     publisher = publish_beside(ledger, random_events(6000, seed=seed), pause_s=0.4)
-    eventually(lambda: ledger.next_offsets()[0] > 200, 30, "the load is under way")
+    eventually(lambda: ledger.next_offsets()[0] > 200, what="the load is under way")
     time.sleep(0.013 * seed)
     sleeper.signal(signal.SIGSTOP)
     stopped = time.monotonic()
-    eventually(lambda: owned(ledger, "heir") == [0], TTL_MS / 1000 + 3, "the heir owns it")
+    eventually(lambda: owned(ledger, "heir") == [0], what="the heir owns it")
     before = ledger.next_offsets()[0]
     eventually(lambda: ledger.next_offsets()[0] > before or ledger.next_offsets() == ledger.log_ends(),
-               5, "the heir commits")
+               what="the heir commits")
     assert time.monotonic() - stopped < TTL_MS / 1000 + 4
     sleeper.signal(signal.SIGCONT)
     publisher.join()
     ledger.wait_consumed()
-    eventually(lambda: "fenced" in sleeper.log, 10, "the sleeper notices")
+    eventually(lambda: "fenced" in sleeper.log, what="the sleeper notices")
     ledger.assert_equals_oracle()
     assert heir.process.poll() is None and sleeper.process.poll() is None
 
@@ -115,7 +115,7 @@ def test_sleeper_inside_a_transaction(make_ledger):
     sleeper = ledger.start("sleeper")
     ledger.publish([event("a", 1)])
     ledger.wait_consumed()
-    ledger.start("heir", wait=False)
+    ledger.start("heir")
     with ledger.mysql() as blocker:
         blocker.begin()
         with blocker.cursor() as cursor:
@@ -123,15 +123,15 @@ def test_sleeper_inside_a_transaction(make_ledger):
         ledger.publish([event("b", 1)])
         eventually(lambda: ledger.stack.mysql.sql(
             "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"),
-            10, "its flush is blocked", 0.01)
+            what="its flush is blocked", every_s=0.01)
         sleeper.signal(signal.SIGSTOP)
         stopped = time.monotonic()
         blocker.rollback()
-    eventually(lambda: owned(ledger, "heir") == [0], TTL_MS / 1000 + 3, "the heir owns it")
-    eventually(lambda: ledger.next_offsets() == [2], 5, "the heir commits")
+    eventually(lambda: owned(ledger, "heir") == [0], what="the heir owns it")
+    eventually(lambda: ledger.next_offsets() == [2], what="the heir commits")
     assert time.monotonic() - stopped < TTL_MS / 1000 + 4
     sleeper.signal(signal.SIGCONT)
-    eventually(lambda: "fenced" in sleeper.log, 10, "the sleeper notices")
+    eventually(lambda: "fenced" in sleeper.log, what="the sleeper notices")
     ledger.publish([event("c", 1)])
     ledger.wait_consumed()
     ledger.assert_equals_oracle()
@@ -158,9 +158,9 @@ def test_offset_set_back_under_an_idle_owner(make_ledger):
     ledger.wait_consumed()
     ledger.sql("UPDATE partition_offsets SET next_offset = 1")
     eventually(lambda: ledger.sql("SELECT halted_reason FROM partition_offsets")[0]["halted_reason"],
-               20, "halted: there are rows beyond the offset")
+               what="halted: there are rows beyond the offset")
     assert one.metric("ledger_fenced_total") >= 1, "before it was acquired again, and halted"
-    eventually(lambda: one.get("/readyz")[0] == 503, 10, "the leader has seen the halt")
+    eventually(lambda: one.get("/readyz")[0] == 503, what="the leader has seen the halt")
 
 
 def test_database_goes_back(make_ledger):
@@ -181,7 +181,7 @@ def test_database_goes_back(make_ledger):
             cursor.execute(f"DELETE FROM {table}")
             cursor.execute(f"INSERT INTO {table} SELECT * FROM copy_of_{table}")
         connection.commit()
-    eventually(lambda: one.metric("ledger_fenced_total") >= 1, 20, "noticed")
+    eventually(lambda: one.metric("ledger_fenced_total") >= 1, what="noticed")
     ledger.wait_consumed()
     ledger.assert_equals_oracle()
 

@@ -32,7 +32,7 @@ def visit(browser):
         browser.open(f"http://{instance.http}/", **options)
         eventually(lambda: browser.run(
             "(document.getElementById('updated') || {}).textContent || ''").startswith("Updated"),
-            30, "the page was drawn")
+            what="the page was drawn")
         return browser
 
     return open_page
@@ -40,6 +40,12 @@ def visit(browser):
 
 def text(browser, selector):
     return browser.run(f"document.querySelector({json.dumps(selector)}).innerText")
+
+
+def complains(browser, words):
+    """What the browser notes comes with the answer to a later question."""
+    browser.run("1")
+    return any(words in json.dumps(note) for note in browser.complaints)
 
 
 def shoot(browser, name):
@@ -56,8 +62,9 @@ def test_rows_are_what_status_says(make_ledger, visit):
     one = ledger.start()
     ledger.publish(random_events(3000))
     ledger.wait_consumed()
+    one.wait_counted()
     eventually(lambda: [p["lag"] for p in json.loads(one.get("/status")[1])["partitions"]] == [0] * 3,
-               20, "no lag")
+               what="no lag")
     browser = visit(one)
     partitions = json.loads(one.get("/status")[1])["partitions"]
     rows = browser.run(ROWS)
@@ -94,7 +101,7 @@ def test_it_fits_the_screen(make_ledger, visit, width, dark):
     assert browser.run("innerWidth") == width
     assert browser.run("document.documentElement.scrollWidth") <= width
     eventually(lambda: "L" in (browser.run("document.querySelector('svg .stroke').getAttribute('d')")
-                               or ""), 20, "a line in the first plot")
+                               or ""), what="a line in the first plot")
     assert browser.run("""[...document.querySelectorAll("svg")].every(
         (one) => one.getAttribute("aria-label").length > 10)""")
     background = browser.run("getComputedStyle(document.body).backgroundColor")
@@ -115,14 +122,14 @@ def test_a_halt_is_shown_as_text_whatever_it_says(make_ledger, visit):
     wait_halted(ledger)
     ledger.sql("RENAME TABLE hidden TO account_balances")
     browser = visit(one)
-    assert "1 partition is halted" in text(browser, "#verdict")
+    eventually(lambda: "1 partition is halted" in text(browser, "#verdict"), what="the halt is shown")
     assert "account_balances" in text(browser, "#halts")
-    incident = text(browser, "#incidents")
-    assert "partition 0 halted" in incident and "account_balances" in incident
+    eventually(lambda: "partition 0 halted" in text(browser, "#incidents"), what="the incident, too")
+    assert "account_balances" in text(browser, "#incidents")
     assert json.loads(one.get("/status")[1])["answered_by"]["incidents"][0]["what"] == "halted"
     evil = "<img src=x onerror=alert(1)><script>alert(2)</script>"
     ledger.sql("UPDATE partition_offsets SET halted_reason = %s WHERE kafka_partition = 0", evil)
-    eventually(lambda: evil in text(browser, "#halts"), 20, "the text as it is")
+    eventually(lambda: evil in text(browser, "#halts"), what="the text as it is")
     assert browser.run("document.querySelectorAll('img, #halts script').length") == 0
     shoot(browser, "page-halted")
     # /readyz says 503 while something is halted, which the browser notes by itself.
@@ -134,13 +141,13 @@ def test_servers_that_went_away_are_named(ledger, visit):
     browser = visit(one)
     try:
         ledger.stack.stop("mysql")
-        eventually(lambda: "The database did not answer" in text(browser, "#verdict"), 60,
-                   "the page says so")
+        eventually(lambda: "The database did not answer" in text(browser, "#verdict"),
+                   what="the page says so")
     finally:
         ledger.stack.start("mysql")
-    eventually(lambda: "are owned" in text(browser, "#verdict"), 60, "all is well again")
+    eventually(lambda: "are owned" in text(browser, "#verdict"), what="all is well again")
     one.stop()
-    eventually(lambda: "does not answer" in text(browser, "#verdict"), 30, "nobody answers")
+    eventually(lambda: "does not answer" in text(browser, "#verdict"), what="nobody answers")
 
 
 def test_policy_lets_only_the_page_run(ledger, visit):
@@ -155,4 +162,4 @@ def test_policy_lets_only_the_page_run(ledger, visit):
     browser.run("""{ const made = document.createElement("script");
         made.textContent = "window.intruder = true"; document.body.append(made); }""")
     assert browser.run("window.intruder === undefined")
-    assert any("Content Security Policy" in json.dumps(note) for note in browser.complaints)
+    eventually(lambda: complains(browser, "Content Security Policy"), what="the browser says why")

@@ -15,9 +15,11 @@ def threads(instance, name):
     return sum((task / "comm").read_text().strip() == name for task in tasks)
 
 
-def connections(ledger):
-    return ledger.sql("SELECT COUNT(*) AS n FROM information_schema.processlist WHERE db = %s "
-                      "AND id != CONNECTION_ID()", ledger.database)[0]["n"]
+def connections(ledger, cursor):
+    """Those of others than the cursor's."""
+    cursor.execute("SELECT COUNT(*) FROM information_schema.processlist WHERE db = %s "
+                   "AND id != CONNECTION_ID()", ledger.database)
+    return cursor.fetchone()[0]
 
 
 def test_partitions_share_threads_and_connections(make_ledger):
@@ -25,9 +27,10 @@ def test_partitions_share_threads_and_connections(make_ledger):
     one = ledger.start("one", wait=False).wait_ready(90)
     assert threads(one, "worker") == PARTITIONS
     most = 0
-    for seed in range(5):
-        ledger.publish(random_events(4000, seed=seed, prefix=f"s{seed}"))
-        most = max(most, connections(ledger))
+    with ledger.mysql() as mysql, mysql.cursor() as cursor:  # none of ours that is just being closed
+        for seed in range(5):
+            ledger.publish(random_events(4000, seed=seed, prefix=f"s{seed}"))
+            most = max(most, connections(ledger, cursor))
     ledger.wait_consumed()
     assert threads(one, "flusher") == FLUSHERS
     assert 0 < most <= 2 * FLUSHERS + OTHER_CONNECTIONS
@@ -44,12 +47,12 @@ def test_a_locked_partition_holds_up_no_other(make_ledger):
         cursor.execute("START TRANSACTION")
         cursor.execute("SELECT * FROM partition_offsets WHERE kafka_partition < 7 FOR UPDATE")
         ledger.publish([event(f"locked-{n}", accounts[n]) for n in range(7)])
-        eventually(lambda: one.metric("ledger_mysql_retries_total", errno="1205") >= 7, 30,
-                   "each has had its first try")
+        eventually(lambda: one.metric("ledger_mysql_retries_total", errno="1205") >= 7,
+                   what="each has had its first try")
         for number in range(5):
-            begin = time.monotonic()
             ledger.publish([event(f"free-{number}", accounts[7])])
-            eventually(lambda: ledger.next_offsets()[7] == number + 1, 20, "the free one goes on")
+            begin = time.monotonic()
+            eventually(lambda: ledger.next_offsets()[7] == number + 1, what="the free one goes on")
             assert time.monotonic() - begin < 2
         assert ledger.next_offsets()[:7] == [0] * 7
         mysql.rollback()

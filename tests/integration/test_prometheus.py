@@ -4,7 +4,6 @@ alert leads to a section of docs/OPERATIONS.md."""
 import json
 import re
 import subprocess
-import time
 import urllib.parse
 import urllib.request
 from contextlib import contextmanager
@@ -12,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import event, eventually, free_port, random_events
+from harness import event, eventually
+from stacklib import ports
 from test_docs import anchors
 from test_halts import wait_halted
+from test_restore import Load
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -94,13 +95,13 @@ def prometheus(folder, targets):
     path = folder / "prometheus.yml"
     path.write_text(config)
     subprocess.run(["promtool", "check", "config", path], check=True, stdout=subprocess.DEVNULL)
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{ports.free()}"
     with open(folder / "prometheus.log", "wb") as log:
         process = subprocess.Popen(
             ["prometheus", f"--config.file={path}", f"--storage.tsdb.path={folder}/tsdb",
              f"--web.listen-address={address}"], stderr=log, stdout=log)
     try:
-        eventually(lambda: answers(address), 30, "Prometheus is there")
+        eventually(lambda: answers(address), what="Prometheus is there")
         yield address
     finally:
         process.terminate()
@@ -125,41 +126,51 @@ def firing(address):
             if alert["state"] == "firing"}
 
 
-def load(ledger, rounds=20):
-    """Many flushes at once, as the order of ids is told after some thousands; then a few events each
-    half second, and one of each kind that is not applied."""
-    ledger.run("produce", "--generate", 30000, timeout_s=60)
-    bad = event("bad", 1, "DANCE")
-    for number in range(rounds):
-        ledger.publish([*random_events(50, seed=number, prefix=f"p{number}"), bad])
-        time.sleep(0.5)
+def unanswered(address):
+    """The queries of the dashboard to which there is no answer now."""
+    empty = []
+    for title, query in dashboard_queries():
+        query = query.replace("$__rate_interval", "10s").replace("$job", "ledgerd.*")
+        assert "$" not in query
+        result = ask(address, "query", query=query)["result"]
+        if not result or any(sample["value"][1] == "NaN" for sample in result):
+            empty.append((title, query, result))
+    return empty
+
+
+def unseen(address):
+    """The metrics that are documented or used, and were never scraped."""
+    scraped = set(ask(address, "label/__name__/values"))
+    used = names_in(" ".join(query for _, query in dashboard_queries()) + RULES.read_text())
+    return (used - scraped) | (DOCUMENTED - {family(name) for name in scraped})
+
+
+def becomes_empty(found, what):
+    """An answer may take some more events and scrapes; what stays is told."""
+    try:
+        eventually(lambda: not found(), what=what, every_s=1)
+    except AssertionError:
+        assert not found()
 
 
 def test_every_query_has_an_answer(make_ledger, tmp_path):
-    """Under a little load, with two instances; and no alert but the one on the dead letters."""
+    """Under a little load, with two instances; and no alert but the one on the dead letters. The
+    order of ids is told after some thousands."""
     ledger = make_ledger(consumer_batch_max_events=100)
     one, two = ledger.start("one"), ledger.start("two")
     with prometheus(tmp_path, [one.http, two.http]) as address:
-        eventually(lambda: len(ask(address, "query", query="up == 1")["result"]) == 2, 30, "scraped")
-        load(ledger)
-        empty = []
-        for title, query in dashboard_queries():
-            query = query.replace("$__rate_interval", "10s").replace("$job", "ledgerd.*")
-            assert "$" not in query
-            result = ask(address, "query", query=query)["result"]
-            if not result or any(sample["value"][1] == "NaN" for sample in result):
-                empty.append((title, query, result))
-        assert not empty
-        scraped = {name for name in ask(address, "label/__name__/values")}
-        used = names_in(" ".join(query for _, query in dashboard_queries()) + RULES.read_text())
-        assert used <= scraped
-        assert DOCUMENTED <= {family(name) for name in scraped}
+        eventually(lambda: len(ask(address, "query", query="up == 1")["result"]) == 2, what="scraped")
+        ledger.run("produce", "--generate", 30000)
+        with Load(ledger, "p", events=50, pause_s=0.5):
+            becomes_empty(lambda: unanswered(address), "every query has an answer")
+            becomes_empty(lambda: unseen(address), "every metric is there")
+            eventually(lambda: "LedgerdDeadLetters" in firing(address), what="the alert")
         variable = DASHBOARD["templating"]["list"][1]["query"]["query"]
         name, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable).groups()
         assert ask(address, f"label/{label}/values", **{"match[]": name}) == ["ledgerd"]
         rules = [rule for group in ask(address, "rules")["groups"] for rule in group["rules"]]
         assert {rule["name"] for rule in rules} == set(alerts())
-        assert {rule["health"] for rule in rules} == {"ok"}
+        assert {rule["health"] for rule in rules} == {"ok"}, "an alert fired: they were evaluated"
         assert firing(address) == {"LedgerdDeadLetters"}
 
 
@@ -169,10 +180,10 @@ def test_a_halt_fires(make_ledger, tmp_path):
     ledger.publish([event("a", 1)])
     ledger.wait_consumed()
     with prometheus(tmp_path, [one.http]) as address:
-        eventually(lambda: ask(address, "query", query="up == 1")["result"], 30, "scraped")
+        eventually(lambda: ask(address, "query", query="up == 1")["result"], what="scraped")
         assert firing(address) == set()
         ledger.sql("RENAME TABLE account_balances TO hidden")
         ledger.publish([event("b", 1)])
         wait_halted(ledger)
-        eventually(lambda: "LedgerdPartitionHalted" in firing(address), 30, "the alert")
+        eventually(lambda: "LedgerdPartitionHalted" in firing(address), what="the alert")
         ledger.sql("RENAME TABLE hidden TO account_balances")

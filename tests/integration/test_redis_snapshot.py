@@ -20,6 +20,9 @@ from pathlib import Path
 import pytest
 import redis
 
+from harness import eventually
+from stacklib import ports
+
 ROOT = Path(__file__).resolve().parents[2]
 PARTITIONS = 4
 CHECK_MS = 300
@@ -46,28 +49,12 @@ def server_program():
     return pytest.fail("no Redis: install redis-tools")
 
 
-def free_port():
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def eventually(condition, timeout_s=20, what="condition"):
-    end = time.monotonic() + timeout_s
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < end, f"not within {timeout_s} s: {what}"
-        time.sleep(0.02)
-
-
 class Server:
     """A Redis of our own; killed and started again on the same port."""
 
     def __init__(self, folder, **options):
         self.folder = folder
-        self.port = free_port()
+        self.port = ports.free()
         self.options = {"save": "", "appendonly": "no"} | options
         self.process = None
         self.start()
@@ -304,7 +291,8 @@ def test_a_script_that_is_forgotten_in_the_middle(make_tool, server):
     for version in range(1, 6):
         def flush(version=version):
             client = server.client
-            eventually(lambda: client.hget("balance:{2000}:USDT", "version") == str(version))
+            eventually(lambda: client.hget("balance:{2000}:USDT", "version") == str(version),
+                       every_s=0.001)
             server.client.script_flush()
 
         flusher = threading.Thread(target=flush)
@@ -393,7 +381,7 @@ def test_a_key_of_another_type_is_replaced(make_tool, server):
 
 
 def test_nobody_listens(make_tool):
-    port = free_port()
+    port = ports.free()
     tool = make_tool("snapshot", port)
     tool.fails("connect", errno.ECONNREFUSED, f"127.0.0.1:{port}", "redis.host")
     tool.fails("publish", errno.ENOTCONN)
@@ -467,7 +455,7 @@ def test_memory_is_full(snapshot, server):
 
 
 def test_replica_is_read_only(snapshot, server):
-    server.client.replicaof("127.0.0.1", free_port())
+    server.client.replicaof("127.0.0.1", ports.free())
     put(snapshot)
     snapshot.fails("publish", errno.EROFS, "redis.host must name the master")
     snapshot.fails("mark 0 - a", errno.EROFS)
@@ -501,6 +489,13 @@ def test_server_is_loading(make_server, make_tool):
     assert f"error -{errno.EAGAIN} " in eventually(loading, what="LOADING")
 
 
+def is_busy(server):
+    try:
+        return not server.client.ping()
+    except redis.ResponseError as error:
+        return "BUSY" in str(error)
+
+
 def test_server_is_busy(snapshot, server):
     server.client.config_set("busy-reply-threshold", "50")
 
@@ -510,7 +505,7 @@ def test_server_is_busy(snapshot, server):
 
     thread = threading.Thread(target=endless)
     thread.start()
-    time.sleep(0.3)
+    eventually(lambda: is_busy(server), what="the script keeps it busy")
     put(snapshot)
     snapshot.fails("publish", errno.EAGAIN, "SCRIPT KILL")
     server.client.script_kill()
@@ -520,7 +515,7 @@ def test_server_is_busy(snapshot, server):
 
 
 def test_cluster_is_refused(make_server, make_tool):
-    server = make_server(cluster_enabled="yes", cluster_port=str(free_port()))
+    server = make_server(cluster_enabled="yes", cluster_port=str(ports.free()))
     tool = make_tool("snapshot", server.port)
     tool("connect")
     tool.fails("check", errno.EINVAL, "cluster")
@@ -536,9 +531,11 @@ def test_calls_in_flight_are_limited(make_tool):
         connection, _ = listener.accept()
         connection.recv(65536)  # SCRIPT LOAD
         connection.sendall(b"$40\r\n" + b"a" * 40 + b"\r\n")
+        while received.count(b"EVALSHA") < 3:
+            received.extend(connection.recv(65536))
         connection.settimeout(1)
         with contextlib.suppress(TimeoutError):
-            while True:
+            while True:  # what comes beyond them
                 received.extend(connection.recv(65536))
         connection.close()
 
@@ -707,7 +704,7 @@ def test_bad_key_holds_nothing_up(world, server):
     world.commit(5, "8", 10)
     world.wait()
     world.assert_equal()
-    assert any("another type" in line for line in world.tool.log)
+    eventually(lambda: any("another type" in line for line in world.tool.log), what="it is told")
 
 
 def test_stop_writes_what_waits(world):

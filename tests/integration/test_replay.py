@@ -169,7 +169,7 @@ def test_skipped_events_are_decided_and_reach_redis(make_ledger):
     ledger.publish([event(f"last-{n}", n % 50 + 1, amount="7") for n in range(100)])
     ledger.wait_consumed()
     assert len(ledger.sql("SELECT * FROM offset_gaps")) == 1
-    eventually(lambda: redis_is_equal(ledger), 30, "Redis equal to MySQL")
+    eventually(lambda: redis_is_equal(ledger), what="Redis equal to MySQL")
     ledger.run("verify", "--from-kafka")
     assert set(actions(replay(ledger, 0))) == {"duplicate"}
 
@@ -235,10 +235,10 @@ def test_interrupted(make_ledger):
     one.signal(signal.SIGSTOP)
     waiting = subprocess.Popen([LEDGERD, "replay", "--partition", "0", "--from-offset", "0",
                                 "--apply"], env=ledger.environment, stderr=subprocess.PIPE)
-    eventually(lambda: ledger.sql("SELECT requested_by FROM leader_locks")[0]["requested_by"], 20,
-               "the request")
+    eventually(lambda: ledger.sql("SELECT requested_by FROM leader_locks")[0]["requested_by"],
+               what="the request")
     waiting.send_signal(signal.SIGINT)
-    assert waiting.wait(20) == 1
+    assert waiting.wait(60) == 1
     assert b"interrupted" in waiting.stderr.read()
     assert not ledger.sql("SELECT requested_by FROM leader_locks")[0]["requested_by"]
     one.signal(signal.SIGCONT)

@@ -17,8 +17,9 @@ from pathlib import Path
 import confluent_kafka
 import pytest
 
-from harness import LEDGERD, Ledger, event, eventually, free_port, random_events
+from harness import LEDGERD, Ledger, event, eventually, random_events
 from stack import Stack, free_port_base
+from stacklib import ports
 
 PASSWORD = "right-9f83e1c2"
 WRONG_PASSWORD = "wrong-51d07ab4"
@@ -64,8 +65,8 @@ class SecureStack(Stack):
     def __init__(self, folder, authority):
         certificate, key, both = authority.sign("server")
         base = free_port_base()
-        self.sasl = f"localhost:{free_port()}"
-        self.sasl_tls = f"localhost:{free_port()}"
+        self.sasl = f"localhost:{ports.free()}"
+        self.sasl_tls = f"localhost:{ports.free()}"
         plain = f"PLAINTEXT://127.0.0.1:{base + 9092}"
         both_sasl = f"SASL_PLAINTEXT://{self.sasl},SASL_SSL://{self.sasl_tls}"
         users = JAAS.format("plain.PlainLoginModule", f'user_ledger="{PASSWORD}"')
@@ -297,7 +298,7 @@ def test_a_daemon_waits_while_the_certificate_is_wrong(secure_ledger, other_auth
     ca = tmp_path / "ca.pem"
     ca.write_text(other_authority.ca.read_text())
     one = ledger.start(wait=False, mysql_tls_ca=ca)
-    eventually(lambda: "waiting for the servers" in one.log, 20)
+    eventually(lambda: "waiting for the servers" in one.log)
     assert f"mysql.tls_ca {ca}" in one.log
     assert one.get("/readyz")[0] == 503
     ca.write_text(ledger.authority.ca.read_text())
@@ -352,7 +353,7 @@ def test_kafka_with_a_wrong_password(secure_ledger, tmp_path):
         assert "Invalid username or password" in said
         assert "LEDGERD_KAFKA_PASSWORD or kafka.password_file" in said
     two = ledger.start("two", wait=False, **wrong)
-    eventually(lambda: "Kafka refuses us" in two.log, 20)
+    eventually(lambda: "Kafka refuses us" in two.log)
     assert "Invalid username or password" in two.log
     assert two.get("/readyz")[0] == 503
     assert WRONG_PASSWORD not in two.log
@@ -406,7 +407,7 @@ def test_passwords_are_nowhere(secure_ledger, tmp_path, way):
     one = ledger.start(**options)
     ledger.publish(random_events(100))
     ledger.wait_consumed()
-    eventually(lambda: "running" in one.log, 10)
+    eventually(lambda: "running" in one.log)
     line = Path(f"/proc/{one.process.pid}/cmdline").read_text()
     told = [one.get(page)[1] for page in ("/metrics", "/healthz", "/readyz", "/status")]
     assert one.stop() == 0
