@@ -96,11 +96,13 @@ static uint64_t decode_messages(long rounds)
 
 static struct record records[ROWS];
 static struct touched touched[ROWS];
+static uint32_t order[ROWS];
 static struct batch batch = {.records = records,
 	.count = ROWS,
 	.journal_count = ROWS,
 	.touched = touched,
 	.touched_count = ROWS,
+	.order = order,
 	.closed_ms = INT64_C(1767225600123)};
 
 static void fill_batch(void)
@@ -119,6 +121,7 @@ static void fill_batch(void)
 		records[i].available_after = (i128)(random >> 32) * (DECIMAL_ONE / 100);
 		records[i].frozen_after = i % 3 ? 0 : records[i].event.amount;
 		records[i].prev_offset = i % 5 ? 1000000 - i : -1;
+		order[i] = (uint32_t)i;
 		touched[i].key.account_id = records[i].event.account_id;
 		touched[i].key.currency = records[i].event.currency;
 		touched[i].after.available = records[i].available_after;
