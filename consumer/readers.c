@@ -31,7 +31,7 @@ struct share {
 	int number; /* the server's, of the last failure */
 	/* Waiting: */
 	bool waiting;
-	bool patient; /* reads much: leaves the last connection to others */
+	bool patient; /* reads much */
 	struct share *next;
 	pthread_cond_t granted;
 };
@@ -42,6 +42,7 @@ struct readers {
 	pthread_mutex_t lock;
 	struct connection *free; /* the one used last comes first: few stay warm */
 	int free_count;
+	int patient_count;  /* lent to calls that read much */
 	struct share *line; /* first come, first served */
 	struct connection connections[];
 };
@@ -53,11 +54,13 @@ static struct share *share_of(struct store *s)
 
 /* The line: under the lock -------------------------------------------------------------------- */
 
+/* Those that read much have all connections but one at most; more than one need not be free for
+ * them, as those who ask for little may keep all the others busy. */
 static bool may_take(const struct readers *readers, const struct share *share)
 {
-	int left = share->patient && readers->config.connections > 1 ? 1 : 0;
+	int connections = readers->config.connections;
 
-	return readers->free_count > left;
+	return !share->patient || connections == 1 || readers->patient_count < connections - 1;
 }
 
 static void take(struct readers *readers, struct share *share)
@@ -65,6 +68,7 @@ static void take(struct readers *readers, struct share *share)
 	share->held = readers->free;
 	readers->free = share->held->next;
 	readers->free_count--;
+	readers->patient_count += share->patient;
 }
 
 static void put_back(struct readers *readers, struct connection *connection)
@@ -165,6 +169,7 @@ static void give_back(struct share *share, enum store_result result)
 	if (connection->interrupted) /* nobody can interrupt it any more */
 		renew(readers, connection);
 	pthread_mutex_lock(&readers->lock);
+	readers->patient_count -= share->patient;
 	put_back(readers, connection);
 	serve(readers);
 	pthread_mutex_unlock(&readers->lock);

@@ -2,9 +2,9 @@
  * The connections that partitions share for reading: a few for hundreds of partitions.
  *
  * Each partition has a store of its own here, which lends itself a connection for the length of
- * one call.  Whoever asks first is served first, but a call that reads much (the newest ids, what
- * changed since Redis was complete) leaves the last connection to the others: partitions that are
- * starting do not keep the running ones waiting.
+ * one call.  Whoever asks first is served first, but calls that read much (the newest ids, what
+ * changed since Redis was complete) have all connections but one at most: partitions that are
+ * starting do not keep the running ones waiting, nor the other way round.
  *
  * A connection that was silent for long is tried before it is lent, and made anew if it is gone.
  * An interrupt hits the call of its own partition alone.

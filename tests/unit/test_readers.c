@@ -327,6 +327,25 @@ static void test_who_reads_much_leaves_a_connection(void **state)
 	finish();
 }
 
+/* Those that run ask again and again: there may never be a moment in which two are free. */
+static void test_who_reads_much_needs_one_connection_only(void **state)
+{
+	struct asker hung, much;
+
+	begin(2, 1000);
+	atomic_store(&world.hang, 3);
+	ask_beside(&hung, 3, false);
+	wait_hanging(1);
+	ask_beside(&much, 4, true);
+	wait_hanging(2);
+	interrupt(3);
+	assert_int_equal(join(&hung), STORE_LOST);
+	assert_reads(5);
+	interrupt(4);
+	assert_int_equal(join(&much), STORE_LOST);
+	finish();
+}
+
 static void test_a_silent_connection_is_tried_first(void **state)
 {
 	begin(1, 10);
@@ -348,6 +367,7 @@ int main(void)
 		cmocka_unit_test(test_an_interrupt_hits_its_own_partition),
 		cmocka_unit_test(test_an_interrupt_ends_the_wait_for_a_connection),
 		cmocka_unit_test(test_who_reads_much_leaves_a_connection),
+		cmocka_unit_test(test_who_reads_much_needs_one_connection_only),
 		cmocka_unit_test(test_a_silent_connection_is_tried_first),
 	};
 
