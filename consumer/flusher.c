@@ -176,6 +176,8 @@ static int64_t drive(struct flusher_thread *thread, struct flusher *flusher)
 
 	histogram_observe(&flusher->metrics->flush_queue, &bounds_flush_us,
 		clock->now_us(clock) - flusher->queued_us);
+	if (!flusher->wanted(flusher->context))
+		flush_abandon(&flusher->flush);
 	flush_lend(&flusher->flush, thread->store, thread->connected);
 	while (!flush_ended(&flusher->flush) && wait_ms == 0)
 		wait_ms = step(clock, flusher);
@@ -190,7 +192,7 @@ static int64_t drive(struct flusher_thread *thread, struct flusher *flusher)
 static void tell(struct flusher *flusher)
 {
 	atomic_store(&flusher->busy, false);
-	flusher->ended(flusher->ended_context);
+	flusher->ended(flusher->context);
 }
 
 static void wait_in_line(struct flushers *flushers, struct flusher *flusher, int64_t wait_ms)

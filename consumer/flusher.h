@@ -9,6 +9,8 @@
  * thread is never given to a flush that has failed before: whatever many partitions wait for, the
  * others go on.
  *
+ * Whether a flush may begin at all is asked when a thread has it, as it may have waited for long.
+ *
  * Between submit and the end of its flush the machine is the threads'; before and after, the
  * partition's.  Nobody drives a flush that is not on its way, so a partition whose flush has ended
  * may go.
@@ -42,8 +44,10 @@ struct flusher {
 	struct flush flush;
 	struct flushers *flushers;
 	struct partition_metrics *metrics;
-	void (*ended)(void *context); /* a flush has ended; any thread; must not wait */
-	void *ended_context;
+	/* Both from any thread; they must not wait. */
+	bool (*wanted)(void *context); /* whether the flush may begin, also once more: the lease */
+	void (*ended)(void *context);  /* it has ended */
+	void *context;
 	/* The threads': */
 	struct flusher *next;
 	int64_t queued_us; /* since when it waits for a thread */

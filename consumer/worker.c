@@ -49,6 +49,19 @@ static bool lease_valid(void *context, int32_t partition, int64_t now_ms)
 	return worker->edges.lease_valid(worker->edges.context, partition, now_ms);
 }
 
+/* The worker may be waiting for something else when its lease runs out. */
+static bool still_ours(void *context)
+{
+	struct worker *worker = context;
+	const struct clock *clock = worker->edges.clock;
+	int32_t partition = worker->flusher.flush.request.partition;
+
+	if (lease_valid(worker, partition, clock->now_ms(clock)))
+		return true;
+	partition_lose(worker->partition, false);
+	return false;
+}
+
 /* Whatever waits for the database fails now. */
 static void interrupt(struct worker *worker)
 {
@@ -170,8 +183,9 @@ struct worker *worker_start(const struct partition_config *config, const struct 
 	atomic_init(&worker->beat_ms, edges->clock->now_ms(edges->clock));
 	worker->flusher.flushers = edges->flushers;
 	worker->flusher.metrics = edges->metrics;
+	worker->flusher.wanted = still_ours;
 	worker->flusher.ended = wake;
-	worker->flusher.ended_context = worker;
+	worker->flusher.context = worker;
 	flusher_init(&worker->flusher, config->seed);
 	worker->flusher.flush.on_retry = on_flush_retry;
 	worker->flusher.flush.on_retry_context = worker;

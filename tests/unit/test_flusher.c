@@ -26,6 +26,7 @@ struct user {
 	atomic_int mood;
 	atomic_int locked; /* tries that met a lock */
 	atomic_int ends;
+	atomic_bool unwanted;
 	int64_t next_offset;
 };
 
@@ -192,13 +193,21 @@ static void ended(void *context)
 	wakeup_ring(&user->wakeup);
 }
 
+static bool wanted(void *context)
+{
+	struct user *user = context;
+
+	return !atomic_load(&user->unwanted);
+}
+
 static void user_begin(struct user *user)
 {
 	wakeup_init(&user->wakeup);
 	user->flusher.flushers = world.flushers;
 	user->flusher.metrics = &world.metrics[user - world.users];
 	user->flusher.ended = ended;
-	user->flusher.ended_context = user;
+	user->flusher.wanted = wanted;
+	user->flusher.context = user;
 	flusher_init(&user->flusher, 1);
 }
 
@@ -400,6 +409,27 @@ static void test_a_flush_that_waits_can_be_abandoned(void **state)
 	finish();
 }
 
+/* The lease ran out while the flush waited for a thread, and its partition's thread waits itself.
+ */
+static void test_a_flush_that_is_not_wanted_any_more_does_not_begin(void **state)
+{
+	begin(1, 1000);
+	atomic_store(&world.users[1].mood, MOOD_HANG);
+	submit(&world.users[1]);
+	wait_hanging(1);
+	submit(&world.users[2]);
+	submit(&world.users[3]);
+	atomic_store(&world.users[2].unwanted, true);
+	flush_abandon(&world.users[1].flusher.flush);
+	flusher_interrupt(&world.users[1].flusher);
+	assert_true(has_ended(&world.users[2], SOON_MS));
+	assert_int_equal(world.users[2].flusher.flush.verdict, FLUSH_ABANDONED);
+	assert_true(has_ended(&world.users[3], SOON_MS));
+	assert_int_equal(world.users[3].flusher.flush.verdict, FLUSH_COMMITTED);
+	finish();
+	assert_int_equal(world.offsets[2].next_offset, 0);
+}
+
 /* Between two attempts, too. */
 static void test_a_pause_ends_when_the_flush_is_abandoned(void **state)
 {
@@ -454,6 +484,7 @@ int main(void)
 		cmocka_unit_test(test_locked_rows_leave_a_thread_to_the_others),
 		cmocka_unit_test(test_an_interrupt_hits_one_flush),
 		cmocka_unit_test(test_a_flush_that_waits_can_be_abandoned),
+		cmocka_unit_test(test_a_flush_that_is_not_wanted_any_more_does_not_begin),
 		cmocka_unit_test(test_a_pause_ends_when_the_flush_is_abandoned),
 		cmocka_unit_test(test_an_unknown_commit_is_settled_on_a_new_connection),
 		cmocka_unit_test(test_a_stop_ends_what_hangs),

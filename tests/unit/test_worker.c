@@ -28,6 +28,7 @@ struct world {
 	struct flushers *flushers;
 	struct worker *worker;
 	atomic_bool lease;
+	atomic_bool lease_while_queued; /* as a flusher's thread sees it */
 	atomic_int hang;
 	atomic_int hanging; /* threads that wait in such a call */
 	atomic_bool reader_interrupted;
@@ -74,7 +75,7 @@ static void wait_interrupted(const struct store *s, enum hang hang)
 	if (atomic_load(&world.hang) != (int)hang)
 		return;
 	atomic_fetch_add(&world.hanging, 1);
-	while (!atomic_load(interrupted))
+	while (!atomic_load(interrupted) && atomic_load(&world.hang) == (int)hang)
 		sleep_ms(1);
 	atomic_fetch_sub(&world.hanging, 1);
 }
@@ -128,6 +129,11 @@ static struct store *create_store(void *context)
 
 static bool lease_valid(void *context, int32_t partition, int64_t now_ms)
 {
+	char name[16];
+
+	pthread_getname_np(pthread_self(), name, sizeof name);
+	if (strcmp(name, "flusher") == 0 && !atomic_load(&world.lease_while_queued))
+		return false;
 	return atomic_load(&world.lease);
 }
 
@@ -160,7 +166,7 @@ static void begin(enum hang hang)
 		.ended = has_ended};
 
 	memset(&world, 0, sizeof world);
-	world.lease = true;
+	world.lease = world.lease_while_queued = true;
 	world.hang = (int)hang;
 	world.offsets[0].epoch = EPOCH;
 	budget_init(&world.budget, (size_t)1 << 30);
@@ -213,6 +219,16 @@ static void test_a_flush_ends_when_the_lease_has_run_out(void **state)
 	assert_int_equal(world.offsets[0].next_offset, 0);
 }
 
+/* The lease was good when the flush was submitted, and is not when a thread is free for it. */
+static void test_a_flush_does_not_begin_without_a_lease(void **state)
+{
+	begin(HANG_READING);
+	atomic_store(&world.lease_while_queued, false);
+	atomic_store(&world.hang, HANG_NONE);
+	finish();
+	assert_int_equal(world.offsets[0].next_offset, 0);
+}
+
 /* Everything is flushed, and the flusher waits for an answer that is nobody's. */
 static void test_a_drained_worker_does_not_wait_for_the_flushers(void **state)
 {
@@ -228,6 +244,7 @@ int main(void)
 		cmocka_unit_test(test_reading_ends_with_the_lease),
 		cmocka_unit_test(test_a_flush_ends_with_the_lease),
 		cmocka_unit_test(test_a_flush_ends_when_the_lease_has_run_out),
+		cmocka_unit_test(test_a_flush_does_not_begin_without_a_lease),
 		cmocka_unit_test(test_a_drained_worker_does_not_wait_for_the_flushers),
 	};
 
