@@ -59,6 +59,7 @@ static void acquired(void *context, int32_t partition, int64_t epoch)
 	struct partition_config config = instance->config.partition;
 	struct worker_edges worker_edges = {
 		.reader = readers_store(instance->readers),
+		.reader_waits = readers_store_waits,
 		.flushers = instance->flushers,
 		.topic = edges->topic_create(edges->context, partition),
 		.publisher = edges->publisher,

@@ -335,6 +335,17 @@ struct store *readers_store(struct readers *readers)
 	return &share->store;
 }
 
+bool readers_store_waits(struct store *store)
+{
+	struct share *share = share_of(store);
+	bool waits;
+
+	pthread_mutex_lock(&share->readers->lock);
+	waits = share->waiting;
+	pthread_mutex_unlock(&share->readers->lock);
+	return waits;
+}
+
 struct readers *readers_create(const struct readers_config *config, const struct clock *clock)
 {
 	size_t count = (size_t)config->connections;

@@ -37,4 +37,7 @@ void readers_destroy(struct readers *readers);
  */
 struct store *readers_store(struct readers *readers);
 
+/* Whether a call on one of these waits for a connection.  Any thread. */
+bool readers_store_waits(struct store *store);
+
 #endif

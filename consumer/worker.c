@@ -244,5 +244,9 @@ int64_t worker_offset_high(const struct worker *worker)
 
 int64_t worker_beat_ms(const struct worker *worker)
 {
+	const struct worker_edges *edges = &worker->edges;
+
+	if (edges->reader_waits && edges->reader_waits(edges->reader))
+		return edges->clock->now_ms(edges->clock);
 	return atomic_load(&worker->beat_ms);
 }

@@ -20,6 +20,8 @@
  * it no longer needs anything. */
 struct worker_edges {
 	struct store *reader;
+	/* Whether a call on it waits for its turn; NULL: none ever does.  Any thread. */
+	bool (*reader_waits)(struct store *reader);
 	struct flushers *flushers;
 	struct topic *topic;
 	struct publisher *publisher; /* NULL: Redis is off */
@@ -49,7 +51,8 @@ void worker_halt(struct worker *worker, const char *reason);
 int64_t worker_offset_low(const struct worker *worker);
 int64_t worker_offset_high(const struct worker *worker);
 
-/* When the thread last began a turn, by the clock's now_ms: for /healthz. */
+/* When the thread last ended a turn, by the clock's now_ms: for /healthz.  Now, while it waits for
+ * its turn to ask the database: then it is those before it that may be stuck. */
 int64_t worker_beat_ms(const struct worker *worker);
 
 #endif

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <time.h>
 
+#include "readers.h"
 #include "store_memory.h"
 #include "topic_memory.h"
 #include "worker.h"
@@ -142,7 +143,20 @@ static void has_ended(void *context)
 	atomic_store(&world.ended, true);
 }
 
-static void begin(enum hang hang)
+static void begin_world(enum hang hang)
+{
+	memset(&world, 0, sizeof world);
+	world.lease = world.lease_while_queued = true;
+	world.hang = (int)hang;
+	world.offsets[0].epoch = EPOCH;
+	budget_init(&world.budget, (size_t)1 << 30);
+	memory_log_init(&world.log, 1);
+	memory_log_append(&world.log, "1", 1, "no event", 8, FIXTURE_TIME_MS);
+	memory_database_init(&world.db, 1, world.offsets);
+	set_tables();
+}
+
+static void begin_worker(struct store *reader, bool (*waits)(struct store *reader))
 {
 	struct flushers_config flushers = {
 		.threads = 1, .keepalive_ms = 10, .store_create = create_store};
@@ -165,20 +179,18 @@ static void begin(enum hang hang)
 		.lease_valid = lease_valid,
 		.ended = has_ended};
 
-	memset(&world, 0, sizeof world);
-	world.lease = world.lease_while_queued = true;
-	world.hang = (int)hang;
-	world.offsets[0].epoch = EPOCH;
-	budget_init(&world.budget, (size_t)1 << 30);
-	memory_log_init(&world.log, 1);
-	memory_log_append(&world.log, "1", 1, "no event", 8, FIXTURE_TIME_MS);
-	memory_database_init(&world.db, 1, world.offsets);
-	set_tables();
-	edges.reader = world.reader = create_store(NULL);
+	edges.reader = world.reader = reader;
+	edges.reader_waits = waits;
 	edges.flushers = world.flushers = flushers_start(&flushers, &clock_system);
 	edges.topic = topic_memory_create(&world.log, &world.kafka);
 	world.worker = worker_start(&config, &edges);
 	assert_true(within(SOON_MS, hanging));
+}
+
+static void begin(enum hang hang)
+{
+	begin_world(hang);
+	begin_worker(create_store(NULL), NULL);
 }
 
 /* The worker has ended: joining it takes no time, as the thread of the leases does it. */
@@ -238,6 +250,61 @@ static void test_a_drained_worker_does_not_wait_for_the_flushers(void **state)
 	assert_int_equal(world.offsets[0].next_offset, 1);
 }
 
+/* For /healthz: a call that waits for its answer is timed, its own or that of others before it. */
+static int64_t beat_age_ms(void)
+{
+	return clock_system.now_ms(&clock_system) - worker_beat_ms(world.worker);
+}
+
+static void test_a_call_without_an_answer_is_no_beat(void **state)
+{
+	begin(HANG_READING);
+	sleep_ms(50);
+	assert_true(beat_age_ms() >= 50);
+	worker_lose(world.worker, false);
+	finish();
+}
+
+static bool in_line(void)
+{
+	return readers_store_waits(world.reader);
+}
+
+static void *ask(void *store)
+{
+	struct store *s = store;
+	struct store_partition row;
+	struct error err;
+
+	s->ops->read_partition(s, 0, &row, &err);
+	return NULL;
+}
+
+static void test_waiting_for_a_connection_is_not_being_stuck(void **state)
+{
+	struct readers_config config = {
+		.connections = 1, .silence_max_ms = 1000, .store_create = create_store};
+	struct readers *readers;
+	struct store *other;
+	pthread_t thread;
+
+	begin_world(HANG_READING);
+	readers = readers_create(&config, &clock_system);
+	other = readers_store(readers);
+	pthread_create(&thread, NULL, ask, other);
+	assert_true(within(SOON_MS, hanging));
+	begin_worker(readers_store(readers), readers_store_waits);
+	assert_true(within(SOON_MS, in_line));
+	sleep_ms(500);
+	assert_true(beat_age_ms() < 250);
+	worker_drain(world.worker);
+	atomic_store(&world.hang, HANG_NONE);
+	pthread_join(thread, NULL);
+	finish();
+	other->ops->destroy(other);
+	readers_destroy(readers);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -246,6 +313,8 @@ int main(void)
 		cmocka_unit_test(test_a_flush_ends_when_the_lease_has_run_out),
 		cmocka_unit_test(test_a_flush_does_not_begin_without_a_lease),
 		cmocka_unit_test(test_a_drained_worker_does_not_wait_for_the_flushers),
+		cmocka_unit_test(test_a_call_without_an_answer_is_no_beat),
+		cmocka_unit_test(test_waiting_for_a_connection_is_not_being_stuck),
 	};
 
 	return cmocka_run_group_tests_name("worker", tests, NULL, NULL);
