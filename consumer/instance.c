@@ -60,6 +60,7 @@ static void acquired(void *context, int32_t partition, int64_t epoch)
 	struct worker_edges worker_edges = {
 		.reader = readers_store(instance->readers),
 		.reader_waits = readers_store_waits,
+		.reader_hurry = readers_store_hurry,
 		.flushers = instance->flushers,
 		.topic = edges->topic_create(edges->context, partition),
 		.publisher = edges->publisher,

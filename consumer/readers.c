@@ -28,7 +28,8 @@ struct share {
 	struct readers *readers;
 	struct connection *held; /* NULL: none */
 	bool interrupted;
-	int number; /* the server's, of the last failure */
+	bool hurried; /* reads no more than it must */
+	int number;   /* the server's, of the last failure */
 	/* Waiting: */
 	bool waiting;
 	bool patient; /* reads much */
@@ -130,6 +131,11 @@ static enum store_result not_wanted(struct share *share, struct error *err)
 	return STORE_LOST;
 }
 
+static bool may_ask(const struct share *share)
+{
+	return !share->interrupted && !(share->patient && share->hurried);
+}
+
 /* Whether a connection was lent; not after an interrupt. */
 static bool hold(struct share *share, bool patient)
 {
@@ -138,7 +144,7 @@ static bool hold(struct share *share, bool patient)
 	pthread_mutex_lock(&readers->lock);
 	assert(!share->held);
 	share->patient = patient;
-	if (!share->interrupted)
+	if (may_ask(share))
 		wait_in_line(readers, share);
 	pthread_mutex_unlock(&readers->lock);
 	return share->held != NULL;
@@ -230,8 +236,19 @@ static enum store_result share_connect(struct store *s, struct error *err)
 	return result;
 }
 
-/* Whoever waits leaves the line at once, so that no connection is lent to it any more: that one
- * would not know of the interrupt. */
+/* Under the lock.  Whoever waits leaves the line at once, so that no connection is lent to it any
+ * more: that one would not know of the interrupt. */
+static void end_call(struct share *share)
+{
+	if (share->held) {
+		share->held->interrupted = true;
+		share->held->store->ops->interrupt(share->held->store);
+	} else if (share->waiting) {
+		leave_line(share->readers, share);
+		pthread_cond_signal(&share->granted);
+	}
+}
+
 static void share_interrupt(struct store *s)
 {
 	struct share *share = share_of(s);
@@ -239,13 +256,7 @@ static void share_interrupt(struct store *s)
 
 	pthread_mutex_lock(&readers->lock);
 	share->interrupted = true;
-	if (share->held) {
-		share->held->interrupted = true;
-		share->held->store->ops->interrupt(share->held->store);
-	} else if (share->waiting) {
-		leave_line(readers, share);
-		pthread_cond_signal(&share->granted);
-	}
+	end_call(share);
 	pthread_mutex_unlock(&readers->lock);
 }
 
@@ -344,6 +355,18 @@ bool readers_store_waits(struct store *store)
 	waits = share->waiting;
 	pthread_mutex_unlock(&share->readers->lock);
 	return waits;
+}
+
+void readers_store_hurry(struct store *store)
+{
+	struct share *share = share_of(store);
+	struct readers *readers = share->readers;
+
+	pthread_mutex_lock(&readers->lock);
+	share->hurried = true;
+	if (share->patient)
+		end_call(share);
+	pthread_mutex_unlock(&readers->lock);
 }
 
 struct readers *readers_create(const struct readers_config *config, const struct clock *clock)

@@ -40,4 +40,8 @@ struct store *readers_store(struct readers *readers);
 /* Whether a call on one of these waits for a connection.  Any thread. */
 bool readers_store_waits(struct store *store);
 
+/* Its partition is to be given up: a call that reads much ends with STORE_LOST now, and so does
+ * each that is begun later.  What it needs to flush it may still read.  Any thread. */
+void readers_store_hurry(struct store *store);
+
 #endif

@@ -14,6 +14,7 @@ struct worker {
 	struct wakeup wakeup;
 	pthread_t thread;
 	atomic_bool interrupted;
+	atomic_bool drained; /* told to drain */
 	atomic_bool ended;
 	_Atomic int64_t beat_ms;
 };
@@ -104,11 +105,19 @@ static void count_retry(struct worker *worker, const struct store *store)
 		errno_counters_add(&worker->edges.metrics->mysql_retries, number);
 }
 
+/* What was asked will not be asked again. */
+static bool leaves(const struct worker *worker)
+{
+	return atomic_load(&worker->interrupted) ||
+	       (atomic_load(&worker->drained) &&
+		       partition_state(worker->partition) == PARTITION_RECOVERING);
+}
+
 static void on_retry(void *context, int32_t partition, const char *what, const struct error *err)
 {
 	struct worker *worker = context;
 
-	if (atomic_load(&worker->interrupted))
+	if (leaves(worker))
 		return;
 	count_retry(worker, worker->edges.reader);
 	log_warn("will be tried again", LI("partition", partition), LS("while", what),
@@ -179,6 +188,7 @@ struct worker *worker_start(const struct partition_config *config, const struct 
 	worker->edges = *edges;
 	wakeup_init(&worker->wakeup);
 	atomic_init(&worker->interrupted, false);
+	atomic_init(&worker->drained, false);
 	atomic_init(&worker->ended, false);
 	atomic_init(&worker->beat_ms, edges->clock->now_ms(edges->clock));
 	worker->flusher.flushers = edges->flushers;
@@ -215,7 +225,10 @@ bool worker_ended(const struct worker *worker)
 
 void worker_drain(struct worker *worker)
 {
+	atomic_store(&worker->drained, true);
 	partition_drain(worker->partition);
+	if (worker->edges.reader_hurry) /* a partition that starts has nothing to flush */
+		worker->edges.reader_hurry(worker->edges.reader);
 	wake(worker);
 }
 

@@ -22,6 +22,8 @@ struct worker_edges {
 	struct store *reader;
 	/* Whether a call on it waits for its turn; NULL: none ever does.  Any thread. */
 	bool (*reader_waits)(struct store *reader);
+	/* Ends a call on it that only a start needs; NULL: none takes long.  Any thread. */
+	void (*reader_hurry)(struct store *reader);
 	struct flushers *flushers;
 	struct topic *topic;
 	struct publisher *publisher; /* NULL: Redis is off */

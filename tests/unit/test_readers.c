@@ -346,6 +346,44 @@ static void test_who_reads_much_needs_one_connection_only(void **state)
 	finish();
 }
 
+/* Whether it waits or is being answered; what is short is asked as ever. */
+static void test_who_is_in_a_hurry_reads_much_no_more(void **state)
+{
+	struct asker much, waiting;
+
+	begin(2, 1000);
+	ask_beside(&much, 1, true);
+	wait_hanging(1);
+	ask_beside(&waiting, 2, true);
+	sleep_ms(A_WHILE);
+	readers_store_hurry(world.stores[2]);
+	assert_int_equal(join(&waiting), STORE_LOST);
+	assert_false(atomic_load(&much.answered));
+	readers_store_hurry(world.stores[1]);
+	assert_int_equal(join(&much), STORE_LOST);
+	ask_beside(&much, 1, true);
+	assert_int_equal(join(&much), STORE_LOST);
+	assert_reads(1);
+	assert_reads(2);
+	finish();
+}
+
+static void test_a_hurry_does_not_end_a_short_question(void **state)
+{
+	struct asker asker;
+
+	begin(2, 1000);
+	atomic_store(&world.hang, 3);
+	ask_beside(&asker, 3, false);
+	wait_hanging(1);
+	readers_store_hurry(world.stores[3]);
+	sleep_ms(A_WHILE);
+	assert_false(atomic_load(&asker.answered));
+	interrupt(3);
+	assert_int_equal(join(&asker), STORE_LOST);
+	finish();
+}
+
 static void test_a_silent_connection_is_tried_first(void **state)
 {
 	begin(1, 10);
@@ -368,6 +406,8 @@ int main(void)
 		cmocka_unit_test(test_an_interrupt_ends_the_wait_for_a_connection),
 		cmocka_unit_test(test_who_reads_much_leaves_a_connection),
 		cmocka_unit_test(test_who_reads_much_needs_one_connection_only),
+		cmocka_unit_test(test_who_is_in_a_hurry_reads_much_no_more),
+		cmocka_unit_test(test_a_hurry_does_not_end_a_short_question),
 		cmocka_unit_test(test_a_silent_connection_is_tried_first),
 	};
 

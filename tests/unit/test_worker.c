@@ -16,7 +16,7 @@
 #define SOON_MS 10000 /* a hang that nobody ends is noticed after so long */
 
 /* Calls that wait until their store is interrupted. */
-enum hang { HANG_NONE, HANG_READING, HANG_COMMIT, HANG_PING };
+enum hang { HANG_NONE, HANG_READING, HANG_READING_IDS, HANG_COMMIT, HANG_PING };
 
 struct world {
 	struct budget budget;
@@ -26,6 +26,9 @@ struct world {
 	struct memory_database db;
 	struct partition_metrics metrics;
 	struct store *reader;
+	struct readers *readers; /* NULL: the reader is no share of theirs */
+	struct store *other;     /* another share */
+	pthread_t asker;         /* asks it */
 	struct flushers *flushers;
 	struct worker *worker;
 	atomic_bool lease;
@@ -88,6 +91,13 @@ static enum store_result hang_read_partition(struct store *s, int32_t partition,
 	return sound_ops.read_partition(s, partition, ret_partition, err);
 }
 
+static enum store_result hang_recent_transactions(struct store *s, int32_t partition, size_t count,
+	store_transaction_fn *fn, void *context, struct error *err)
+{
+	wait_interrupted(s, HANG_READING_IDS);
+	return sound_ops.recent_transactions(s, partition, count, fn, context, err);
+}
+
 static enum store_result hang_commit(struct store *s, struct error *err)
 {
 	wait_interrupted(s, HANG_COMMIT);
@@ -114,6 +124,7 @@ static void set_tables(void)
 	sound_ops = *s->ops;
 	hang_ops = sound_ops;
 	hang_ops.read_partition = hang_read_partition;
+	hang_ops.recent_transactions = hang_recent_transactions;
 	hang_ops.commit = hang_commit;
 	hang_ops.ping = hang_ping;
 	hang_ops.interrupt = hang_interrupt;
@@ -156,7 +167,7 @@ static void begin_world(enum hang hang)
 	set_tables();
 }
 
-static void begin_worker(struct store *reader, bool (*waits)(struct store *reader))
+static void begin_worker(struct store *reader)
 {
 	struct flushers_config flushers = {
 		.threads = 1, .keepalive_ms = 10, .store_create = create_store};
@@ -168,6 +179,7 @@ static void begin_worker(struct store *reader, bool (*waits)(struct store *reade
 		.batch_max_bytes = 100000,
 		.poll_idle_ms = 10,
 		.dedupe_ids = 32,
+		.dedupe_prime = 8,
 		.redis_pending_max = 10,
 		.seed = 3,
 		.key = "fixture",
@@ -180,7 +192,8 @@ static void begin_worker(struct store *reader, bool (*waits)(struct store *reade
 		.ended = has_ended};
 
 	edges.reader = world.reader = reader;
-	edges.reader_waits = waits;
+	edges.reader_waits = world.readers ? readers_store_waits : NULL;
+	edges.reader_hurry = world.readers ? readers_store_hurry : NULL;
 	edges.flushers = world.flushers = flushers_start(&flushers, &clock_system);
 	edges.topic = topic_memory_create(&world.log, &world.kafka);
 	world.worker = worker_start(&config, &edges);
@@ -190,7 +203,7 @@ static void begin_worker(struct store *reader, bool (*waits)(struct store *reade
 static void begin(enum hang hang)
 {
 	begin_world(hang);
-	begin_worker(create_store(NULL), NULL);
+	begin_worker(create_store(NULL));
 }
 
 /* The worker has ended: joining it takes no time, as the thread of the leases does it. */
@@ -270,39 +283,62 @@ static bool in_line(void)
 	return readers_store_waits(world.reader);
 }
 
-static void *ask(void *store)
+static void nothing(void *context, const struct event *event)
 {
-	struct store *s = store;
+}
+
+static void *ask(void *context)
+{
+	struct store *s = world.other;
 	struct store_partition row;
 	struct error err;
 
 	s->ops->read_partition(s, 0, &row, &err);
+	s->ops->recent_transactions(s, 0, 1, nothing, NULL, &err);
 	return NULL;
+}
+
+/* Another partition's question has no answer, and the worker waits for it to end. */
+static void begin_in_line(enum hang hang, int connections)
+{
+	struct readers_config config = {
+		.connections = connections, .silence_max_ms = 1000, .store_create = create_store};
+
+	begin_world(hang);
+	world.readers = readers_create(&config, &clock_system);
+	world.other = readers_store(world.readers);
+	pthread_create(&world.asker, NULL, ask, NULL);
+	assert_true(within(SOON_MS, hanging));
+	begin_worker(readers_store(world.readers));
+	assert_true(within(SOON_MS, in_line));
+}
+
+static void finish_in_line(void)
+{
+	atomic_store(&world.hang, HANG_NONE);
+	pthread_join(world.asker, NULL);
+	finish();
+	world.other->ops->destroy(world.other);
+	readers_destroy(world.readers);
 }
 
 static void test_waiting_for_a_connection_is_not_being_stuck(void **state)
 {
-	struct readers_config config = {
-		.connections = 1, .silence_max_ms = 1000, .store_create = create_store};
-	struct readers *readers;
-	struct store *other;
-	pthread_t thread;
-
-	begin_world(HANG_READING);
-	readers = readers_create(&config, &clock_system);
-	other = readers_store(readers);
-	pthread_create(&thread, NULL, ask, other);
-	assert_true(within(SOON_MS, hanging));
-	begin_worker(readers_store(readers), readers_store_waits);
-	assert_true(within(SOON_MS, in_line));
+	begin_in_line(HANG_READING, 1);
 	sleep_ms(500);
 	assert_true(beat_age_ms() < 250);
 	worker_drain(world.worker);
-	atomic_store(&world.hang, HANG_NONE);
-	pthread_join(thread, NULL);
-	finish();
-	other->ops->destroy(other);
-	readers_destroy(readers);
+	finish_in_line();
+}
+
+/* A stop does not read what only a start needs, for one partition after the other. */
+static void test_a_worker_that_starts_is_drained_at_once(void **state)
+{
+	begin_in_line(HANG_READING_IDS, 2);
+	worker_drain(world.worker);
+	assert_true(within(SOON_MS, ended));
+	assert_true(hanging());
+	finish_in_line();
 }
 
 int main(void)
@@ -315,6 +351,7 @@ int main(void)
 		cmocka_unit_test(test_a_drained_worker_does_not_wait_for_the_flushers),
 		cmocka_unit_test(test_a_call_without_an_answer_is_no_beat),
 		cmocka_unit_test(test_waiting_for_a_connection_is_not_being_stuck),
+		cmocka_unit_test(test_a_worker_that_starts_is_drained_at_once),
 	};
 
 	return cmocka_run_group_tests_name("worker", tests, NULL, NULL);
