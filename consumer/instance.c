@@ -12,6 +12,7 @@
 
 #define STOP_LOOK_MS 20   /* between two looks whether the thread has ended */
 #define STUCK_MS     1000 /* a tick that takes longer waits for the database */
+#define NEVER        INT64_MAX
 
 struct instance {
 	struct instance_config config;
@@ -22,6 +23,8 @@ struct instance {
 	struct wakeup wakeup;
 	pthread_t thread;
 	atomic_bool ended;
+	_Atomic int64_t
+		give_up_ms; /* when a stop no longer waits for the workers; NEVER: no stop */
 
 	pthread_mutex_t lock;    /* guards what follows; only the thread changes it */
 	struct worker **workers; /* by partition; NULL: not ours */
@@ -157,6 +160,22 @@ static void reap(struct instance *instance)
 	}
 }
 
+/* A stop takes a lease's time at most: what a lock or a full disk keeps from being flushed then is
+ * the next owner's, who reads it again. */
+static void give_up(struct instance *instance, int64_t now_ms)
+{
+	if (now_ms < atomic_load(&instance->give_up_ms))
+		return;
+	atomic_store(&instance->give_up_ms, NEVER);
+	for (int32_t i = 0; i < instance->config.leader.partitions; i++) {
+		if (!instance->workers[i])
+			continue;
+		log_warn(
+			"could not be flushed in time: left to the next owner", LI("partition", i));
+		worker_lose(instance->workers[i], false);
+	}
+}
+
 static int64_t tick(struct instance *instance)
 {
 	const struct clock *clock = instance->edges.clock;
@@ -192,6 +211,7 @@ static void *run(void *argument)
 
 		atomic_store(&instance->beat_ms, clock->now_ms(clock));
 		reap(instance);
+		give_up(instance, clock->now_ms(clock));
 		wait_ms = tick(instance);
 		wakeup_wait(&instance->wakeup, wait_ms);
 	}
@@ -242,6 +262,7 @@ struct instance *instance_start(
 	wakeup_init(&instance->wakeup);
 	atomic_init(&instance->beat_ms, edges->clock->now_ms(edges->clock));
 	atomic_init(&instance->ended, false);
+	atomic_init(&instance->give_up_ms, NEVER);
 	for (int32_t i = 0; i < config->leader.partitions; i++)
 		clear_gauges(&edges->metrics[i]);
 	share_connections(instance);
@@ -262,9 +283,11 @@ static bool hangs(const struct instance *instance)
 
 void instance_stop(struct instance *instance)
 {
+	const struct clock *clock = instance->edges.clock;
 	struct lease_store *store = instance->edges.lease_store;
 	struct timespec pause = {.tv_nsec = STOP_LOOK_MS * 1000000};
 
+	atomic_store(&instance->give_up_ms, clock->now_ms(clock) + instance->config.leader.ttl_ms);
 	leader_stop(instance->leader);
 	wakeup_ring(&instance->wakeup);
 	while (!atomic_load(&instance->ended)) {

@@ -37,8 +37,9 @@ struct instance *instance_start(
 	const struct instance_config *config, const struct instance_edges *edges);
 
 /*
- * Flushes, releases every lease, and ends the thread.  If MySQL is away or hangs, it gives up when
- * the leases have expired: after a TTL, and a third of one for a log-in that is under way.
+ * Flushes, releases every lease, and ends the thread.  What cannot be flushed within a TTL is
+ * dropped: the next owner reads it again.  If MySQL is away or hangs, it gives up when the leases
+ * have expired: after a TTL, and a third of one for a log-in that is under way.
  */
 void instance_stop(struct instance *instance);
 void instance_destroy(struct instance *instance);

@@ -1,5 +1,6 @@
 /*
- * An instance whose lease store hangs: stopping it takes the lease's time, not the call's.
+ * An instance whose lease store hangs, or whose rows somebody has locked: stopping it takes the
+ * lease's time, not the call's or the lock's.
  */
 #include "fixture.h"
 
@@ -27,10 +28,15 @@ struct world {
 	atomic_bool hang;
 	atomic_bool hanging;
 	atomic_bool interrupted;
+	atomic_bool locked; /* partition_offsets, by somebody else */
+	atomic_int refused; /* flushes that met the lock */
 };
 
 static struct world world;
 static struct lease_store_ops sound_ops, hang_ops;
+static struct store_ops store_ops; /* of a database in memory, but for the lock */
+static enum store_result (*sound_move_offset)(
+	struct store *s, const struct flush_request *request, bool *ret_moved, struct error *err);
 
 static int64_t now_ms(void)
 {
@@ -67,9 +73,32 @@ static void hang_interrupt(struct lease_store *s)
 	atomic_store(&world.interrupted, true);
 }
 
+static enum store_result move_offset(
+	struct store *s, const struct flush_request *request, bool *ret_moved, struct error *err)
+{
+	if (!atomic_load(&world.locked))
+		return sound_move_offset(s, request, ret_moved, err);
+	atomic_fetch_add(&world.refused, 1);
+	return error_set(err, -1, "locked"), STORE_RETRY;
+}
+
 static struct store *create_store(void *context)
 {
-	return store_memory_create(&world.db, NULL, NULL);
+	struct store *store = store_memory_create(&world.db, NULL, NULL);
+
+	store->ops = &store_ops;
+	return store;
+}
+
+/* Before there are threads that create stores. */
+static void set_store_ops(void)
+{
+	struct store *store = store_memory_create(&world.db, NULL, NULL);
+
+	store_ops = *store->ops;
+	sound_move_offset = store_ops.move_offset;
+	store_ops.move_offset = move_offset;
+	store_ops.destroy(store);
 }
 
 static struct topic *create_topic(void *context, int32_t partition)
@@ -77,7 +106,7 @@ static struct topic *create_topic(void *context, int32_t partition)
 	return topic_memory_create(&world.log, &world.kafka);
 }
 
-static void begin(void)
+static void begin(bool locked)
 {
 	struct instance_config config = {
 		.leader = {.consumer_id = "one", .partitions = 1, .all = true, .ttl_ms = TTL_MS},
@@ -100,10 +129,13 @@ static void begin(void)
 		.metrics = &world.metrics};
 
 	memset(&world, 0, sizeof world);
+	world.locked = locked;
 	budget_init(&world.budget, (size_t)1 << 30);
 	memory_log_init(&world.log, 1);
 	memory_database_init(&world.db, 1, world.offsets);
 	lease_store_memory_db_init(&world.leases, world.offsets, 1, server_us, NULL);
+	set_store_ops();
+	memory_log_append(&world.log, "1", 1, "no event", 8, FIXTURE_TIME_MS);
 	world.lease_store = lease_store_memory_create(&world.leases);
 	sound_ops = *world.lease_store->store.ops;
 	hang_ops = sound_ops;
@@ -139,7 +171,7 @@ static void test_a_stop_releases_the_lease_at_once(void **state)
 {
 	int64_t begin_ms;
 
-	begin();
+	begin(false);
 	until_running();
 	begin_ms = now_ms();
 	instance_stop(world.instance);
@@ -153,7 +185,7 @@ static void test_a_stop_interrupts_a_renewal_that_hangs(void **state)
 {
 	int64_t begin_ms;
 
-	begin();
+	begin(false);
 	until_running();
 	atomic_store(&world.hang, true);
 	while (!atomic_load(&world.hanging))
@@ -166,11 +198,29 @@ static void test_a_stop_interrupts_a_renewal_that_hangs(void **state)
 	finish();
 }
 
+/* The leases are renewed, so it would wait for as long as the lock is held. */
+static void test_a_stop_does_not_wait_for_a_lock(void **state)
+{
+	int64_t begin_ms;
+
+	begin(true);
+	while (!atomic_load(&world.refused))
+		sleep_ms(1);
+	begin_ms = now_ms();
+	instance_stop(world.instance);
+	assert_true(now_ms() - begin_ms >= TTL_MS);
+	assert_true(now_ms() - begin_ms < 2 * TTL_MS);
+	assert_true(world.leases.rows[0].expires_us <= server_us(NULL));
+	assert_int_equal(world.offsets[0].next_offset, 0);
+	finish();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_stop_releases_the_lease_at_once),
 		cmocka_unit_test(test_a_stop_interrupts_a_renewal_that_hangs),
+		cmocka_unit_test(test_a_stop_does_not_wait_for_a_lock),
 	};
 
 	return cmocka_run_group_tests_name("instance", tests, NULL, NULL);
