@@ -7,6 +7,7 @@ from harness import event, eventually, random_events
 
 PARTITIONS = 32
 FLUSHERS = 3
+TTL_MS = 3000
 OTHER_CONNECTIONS = 3  # leases, rebuilds of Redis, and a question of /status
 
 
@@ -56,5 +57,28 @@ def test_a_locked_partition_holds_up_no_other(make_ledger):
             assert time.monotonic() - begin < 2
         assert ledger.next_offsets()[:7] == [0] * 7
         mysql.rollback()
+    ledger.wait_consumed()
+    ledger.assert_equals_oracle()
+
+
+def test_a_stop_does_not_wait_for_a_lock(make_ledger):
+    """The leases are renewed all the time, so only the lease's time ends it."""
+    ledger = make_ledger(8, consumer_flushers=2, lease_ttl_ms=TTL_MS)
+    one = ledger.start("one")
+    accounts = [ledger.account_in(partition) for partition in range(8)]
+    with ledger.mysql() as mysql, mysql.cursor() as cursor:
+        cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        cursor.execute("START TRANSACTION")
+        cursor.execute("SELECT * FROM partition_offsets WHERE kafka_partition < 3 FOR UPDATE")
+        ledger.publish([event(f"early-{n}", accounts[n]) for n in range(8)])
+        eventually(lambda: one.metric("ledger_mysql_retries_total", errno="1205") >= 3,
+                   what="each has had its first try")
+        begin = time.monotonic()
+        assert one.stop(timeout_s=60) == 0
+        assert time.monotonic() - begin < 2 * TTL_MS / 1000 + 5  # 5: the last lock wait, Redis
+        assert one.log.count("could not be flushed in time") == 3
+        assert ledger.next_offsets() == [0] * 3 + [1] * 5
+        mysql.rollback()
+    ledger.start("two")
     ledger.wait_consumed()
     ledger.assert_equals_oracle()
