@@ -7,6 +7,7 @@
 #include "checkers.h"
 #include "mem.h"
 #include "node.h"
+#include "relays.h"
 
 #define CLOCKS_APART_US 2000000            /* the two servers' */
 #define IDLE_MAX_US     INT64_C(200000000) /* by then the owners have noticed, or gone on */
@@ -26,6 +27,8 @@ static void stop_following(struct world *w)
 	memory_database_copy(&standby->db, &w->db, standby->offsets);
 	lease_store_memory_db_init(&standby->leases, standby->offsets, w->partitions, NULL, NULL);
 	lease_store_memory_db_restore(&standby->leases, &w->leases);
+	if (w->relays)
+		relays_stop_following(w->relays);
 }
 
 void failover_finish(struct world *w)
@@ -82,6 +85,8 @@ static void take_over(struct world *w)
 		go_back(w, p);
 	lease_store_memory_db_restore(&w->leases, &standby->leases);
 	memory_database_fail_over(&w->db, &standby->db);
+	if (w->relays)
+		relays_fail_over(w->relays);
 	w->server_skew_us += random_between(&w->random, -CLOCKS_APART_US, CLOCKS_APART_US);
 	world_doubt_leases(w);
 	failover_finish(w);

@@ -18,6 +18,9 @@ static const char *const calls[FAULT_CALLS_MAX] = {"connect", "begin", "move_off
 static const char *const leases[FAULT_LEASES_MAX] = {
 	"prepare", "read", "renew", "acquire", "release", "withdraw", "request", "unrequest"};
 
+static const char *const outbox[FAULT_OUTBOX_MAX] = {"acquire", "renew", "release", "pending",
+	"mark", "open", "send", "flush", "commit", "abort"};
+
 static const char *const recover_steps[RECOVER_STEPS] = {
 	[RECOVER_CONNECT] = "connect",
 	[RECOVER_STATE] = "state",
@@ -58,6 +61,11 @@ void faults_call(struct faults *faults, const char *call, enum call_fault fault)
 void faults_lease(struct faults *faults, const char *call, enum call_fault fault)
 {
 	faults->leases[place_of(leases, FAULT_LEASES_MAX, call)][fault]++;
+}
+
+void faults_outbox(struct faults *faults, const char *call, enum call_fault fault)
+{
+	faults->outbox[place_of(outbox, FAULT_OUTBOX_MAX, call)][fault]++;
 }
 
 const char *faults_text(enum fault fault)
@@ -115,18 +123,29 @@ static void flush_names(const char *names[FLUSH_STEPS])
 		names[i] = i == FLUSH_ENDED ? NULL : flush_step_text(i);
 }
 
+/* A relay that was told to stop releases in the step in which it hears of it. */
+static void relay_names(const char *names[RELAY_STEPS])
+{
+	for (int i = 0; i < RELAY_STEPS; i++)
+		names[i] = i == RELAY_RELEASE || i == RELAY_STOPPED ? NULL : relay_step_text(i);
+}
+
 void faults_print(const struct faults *faults)
 {
 	const char *flush_steps[FLUSH_STEPS];
+	const char *relay_steps[RELAY_STEPS];
 
 	flush_names(flush_steps);
+	relay_names(relay_steps);
 	for (int i = 0; i < FAULTS; i++)
 		printf("%9" PRIu64 "  %s\n", faults->kinds[i], kinds[i]);
 	print_calls("calls of the database", calls, FAULT_CALLS_MAX, faults->calls);
 	print_calls("calls of the leases", leases, FAULT_LEASES_MAX, faults->leases);
+	print_calls("calls of the relay", outbox, FAULT_OUTBOX_MAX, faults->outbox);
 	print_kills("before a flush's", flush_steps, FLUSH_STEPS, faults->flushing);
 	print_kills("before recovery's", recover_steps, RECOVER_STEPS, faults->recovering);
 	print_kills("while Redis was", syncs, SYNC_SCANNED + 1, faults->publishing);
+	print_kills("before a relay's", relay_steps, RELAY_STEPS, faults->relaying);
 }
 
 /* Completeness --------------------------------------------------------------------------------- */
@@ -180,12 +199,15 @@ static bool kills_complete(
 bool faults_complete(const struct faults *faults)
 {
 	const char *flush_steps[FLUSH_STEPS];
+	const char *relay_steps[RELAY_STEPS];
 	bool all = true;
 
 	flush_names(flush_steps);
+	relay_names(relay_steps);
 	for (int i = 0; i < FAULTS; i++)
 		all &= has(faults->kinds[i], "", kinds[i], "");
 	all &= calls_complete("database: ", calls, FAULT_CALLS_MAX, faults->calls);
+	all &= calls_complete("outbox: ", outbox, FAULT_OUTBOX_MAX, faults->outbox);
 	all &= leases_complete(faults);
 	all &= kills_complete(
 		"a kill before a flush's ", flush_steps, FLUSH_STEPS, faults->flushing);
@@ -193,5 +215,7 @@ bool faults_complete(const struct faults *faults)
 		"a kill before recovery's ", recover_steps, RECOVER_STEPS, faults->recovering);
 	all &= kills_complete(
 		"a kill while Redis was ", syncs, SYNC_SCANNED + 1, faults->publishing);
+	all &= kills_complete(
+		"a kill before a relay's ", relay_steps, RELAY_STEPS, faults->relaying);
 	return all;
 }

@@ -13,6 +13,7 @@
 #include "flush.h"
 #include "partition_private.h"
 #include "publisher_private.h"
+#include "relay.h"
 #include "store_memory.h"
 
 /* Name, and what the summary says. */
@@ -61,7 +62,21 @@
 	FAULT(BORROWER_KILLED, "a borrower is killed")                                             \
 	FAULT(ROW_DELETED, "a row or dead letter is deleted by hand")                              \
 	FAULT(REPLAYED, "a replay is run")                                                         \
-	FAULT(REPLAY_KILLED, "a replay is killed")
+	FAULT(REPLAY_KILLED, "a replay is killed")                                                 \
+	FAULT(OUTBOX_OUT_OF_ORDER, "a row of the outbox can be seen after one with a higher id")   \
+	FAULT(OUTBOX_ROLLED_BACK, "an insert into the outbox is rolled back: a hole in its ids")   \
+	FAULT(OUTBOX_LOST, "rows of the outbox are lost in a fail-over of the database")           \
+	FAULT(OUTBOX_WENT_BACK, "rows of the outbox are PENDING again after it")                   \
+	FAULT(OUTBOX_ID_AGAIN, "an id of a row that was lost is given to another")                 \
+	FAULT(OUTBOX_SENT_AGAIN, "a row of the outbox is sent once more")                          \
+	FAULT(OUTBOX_FAILED, "a row of the outbox can never be sent")                              \
+	FAULT(OUTBOX_TOPIC_MISSING, "a topic is missing; its rows wait, others go on")             \
+	FAULT(RELAY_KILLED, "a relay is killed")                                                   \
+	FAULT(RELAY_PAUSED, "a relay is stopped, and wakes up late")                               \
+	FAULT(RELAY_STOPPED, "a relay is told to stop")                                            \
+	FAULT(RELAY_LOST, "a relay loses its lease")                                               \
+	FAULT(RELAY_FENCED, "a relay is shut out by another, in the database or in Kafka")         \
+	FAULT(RELAY_HANDED_OVER, "the outbox goes from one relay to another")
 
 #define FAULT_NAME(name, text) FAULT_##name,
 enum fault { FAULT_TABLE(FAULT_NAME) FAULTS };
@@ -69,6 +84,7 @@ enum fault { FAULT_TABLE(FAULT_NAME) FAULTS };
 
 #define FAULT_CALLS_MAX  26
 #define FAULT_LEASES_MAX 8
+#define FAULT_OUTBOX_MAX 10
 
 enum call_fault { CALL_FAILS, CALL_LOST_BEFORE, CALL_LOST_AFTER, CALL_SLOW, CALL_FAULTS };
 
@@ -76,14 +92,17 @@ struct faults {
 	uint64_t kinds[FAULTS];
 	uint64_t calls[FAULT_CALLS_MAX][CALL_FAULTS];   /* of the database, by its name */
 	uint64_t leases[FAULT_LEASES_MAX][CALL_FAULTS]; /* of the leases' store */
+	uint64_t outbox[FAULT_OUTBOX_MAX][CALL_FAULTS]; /* of the relay's store and sink */
 	/* where an instance was when it was killed */
 	uint64_t flushing[FLUSH_STEPS];
 	uint64_t recovering[RECOVER_STEPS];
 	uint64_t publishing[SYNC_SCANNED + 1];
+	uint64_t relaying[RELAY_STEPS]; /* the same for a relay */
 };
 
 void faults_call(struct faults *faults, const char *call, enum call_fault fault);
 void faults_lease(struct faults *faults, const char *call, enum call_fault fault);
+void faults_outbox(struct faults *faults, const char *call, enum call_fault fault);
 
 /* What a trace says of it. */
 const char *faults_text(enum fault fault);

@@ -98,18 +98,37 @@ static void count_event(struct workload *w, const struct oracle *oracle)
 	w->faults->kinds[FAULT_SENT_CONFLICT] += e->fate == FATE_DEAD;
 }
 
-static void send_event(struct workload *w, struct memory_log *logs, struct oracle *oracles,
-	struct intent *intent, int64_t now_ms)
+static void write_event(struct workload *w, const struct intent *intent, struct letter *ret_letter)
 {
-	char key[24];
-	char value[512];
-	size_t length = event_text(w, intent, value, sizeof value);
-	int32_t partition;
+	ret_letter->intent = *intent;
+	ret_letter->length = event_text(w, intent, ret_letter->value, sizeof ret_letter->value);
+	snprintf(ret_letter->key, sizeof ret_letter->key, "%" PRId64, intent->account);
+}
 
-	snprintf(key, sizeof key, "%" PRId64, intent->account);
-	partition = partition_of(w, key);
-	append(&logs[partition], &oracles[partition], intent, key, value, length, now_ms);
+void workload_write(struct workload *w, struct letter *ret_letter)
+{
+	struct intent intent = new_event(w);
+
+	write_event(w, &intent, ret_letter);
+}
+
+void workload_deliver(struct workload *w, struct memory_log *logs, struct oracle *oracles,
+	const struct letter *letter, int64_t now_ms)
+{
+	int32_t partition = partition_of(w, letter->key);
+
+	append(&logs[partition], &oracles[partition], &letter->intent, letter->key, letter->value,
+		letter->length, now_ms);
 	count_event(w, &oracles[partition]);
+}
+
+static void send_event(struct workload *w, struct memory_log *logs, struct oracle *oracles,
+	const struct intent *intent, int64_t now_ms)
+{
+	struct letter letter;
+
+	write_event(w, intent, &letter);
+	workload_deliver(w, logs, oracles, &letter, now_ms);
 }
 
 /* In some partition, with some key, what is no event at all. */

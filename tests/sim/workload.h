@@ -31,4 +31,17 @@ void workload_init(struct workload *w, uint64_t seed, int32_t partitions, struct
 void workload_send(
 	struct workload *w, struct memory_log *logs, struct oracle *oracles, int64_t now_ms);
 
+/* A good event, and what it means. */
+struct letter {
+	struct intent intent;
+	char key[24];
+	char value[512];
+	size_t length;
+};
+
+/* For who sends by another way (outbox_apps.h): makes a new event up, and appends one. */
+void workload_write(struct workload *w, struct letter *ret_letter);
+void workload_deliver(struct workload *w, struct memory_log *logs, struct oracle *oracles,
+	const struct letter *letter, int64_t now_ms);
+
 #endif

@@ -10,6 +10,7 @@
 #include "failover.h"
 #include "node.h"
 #include "person.h"
+#include "relays.h"
 #include "replayer.h"
 
 #define START_US INT64_C(1000000000)
@@ -59,11 +60,14 @@ void world_count(struct world *w, enum fault fault)
 
 /* Birth and death ------------------------------------------------------------------------------ */
 
+int64_t world_server_us(const struct world *w)
+{
+	return INT64_C(1767225600000000) + w->now_us + w->server_skew_us;
+}
+
 static int64_t server_clock(void *context)
 {
-	const struct world *w = context;
-
-	return INT64_C(1767225600000000) + w->now_us + w->server_skew_us;
+	return world_server_us(context);
 }
 
 void world_doubt_leases(struct world *w)
@@ -140,6 +144,7 @@ void world_init(struct world *w, uint64_t seed, FILE *trace)
 	}
 	servers_init(w);
 	w->replayer = replayer_create(w);
+	w->relays = relays_create(w);
 	world_trace(w, "%d partitions, %d nodes, %" PRId64 " messages, %" PRId64 " accounts",
 		w->partitions, w->node_count, w->messages_max, w->workload.accounts);
 }
@@ -169,6 +174,7 @@ void world_finish(struct world *w)
 		node_destroy(w->nodes[i]);
 	borrower_destroy(w->borrower);
 	replayer_destroy(w->replayer);
+	relays_destroy(w->relays);
 	failover_finish(w);
 	snapshot_memory_destroy(w->redis);
 	lease_store_memory_db_finish(&w->leases);
@@ -453,6 +459,8 @@ void world_step(struct world *w)
 	borrower_step(w->borrower);
 	if (w->replayer)
 		replayer_step(w->replayer);
+	if (w->relays)
+		relays_step(w->relays);
 	person_act(w);
 	check_step(w);
 	if (!w->calm) {
@@ -473,6 +481,8 @@ bool world_at_rest(struct world *w)
 		if (w->offsets[i].next_offset != w->logs[i].end)
 			return false;
 	if (w->replayer && !replayer_at_rest(w->replayer))
+		return false;
+	if (w->relays && !relays_at_rest(w->relays))
 		return false;
 	return check_redis_equal(w) || (w->replayer && replayer_lost_rows(w->replayer));
 }

@@ -28,6 +28,7 @@
 #define WORLD_OUT_OF_RANGE_MS 30000
 
 struct borrower;
+struct relays;
 struct replayer;
 struct node;
 struct standby;
@@ -99,6 +100,7 @@ struct world {
 	struct node *nodes[WORLD_NODES_MAX];
 	int node_count;
 	struct borrower *borrower;
+	struct relays *relays;                /* NULL: nothing comes through the outbox */
 	struct replayer *replayer;            /* NULL: nobody tampers with the rows */
 	bool truncated[WORLD_PARTITIONS_MAX]; /* beyond what was processed, once */
 	int truncations;
@@ -146,6 +148,9 @@ enum memory_fault world_store_fault(struct world *w, const char *who, const char
 void world_lease_faults(struct world *w, struct lease_store_memory *store);
 void world_lease_waits(struct world *w, const struct lease_store_memory *store);
 void world_count_lease_faults(struct world *w, const struct lease_store_memory *store);
+
+/* The database's clock, microseconds since the epoch. */
+int64_t world_server_us(const struct world *w);
 
 /* The leases went back, or the server's clock jumped: what instances believe in may be over. */
 void world_doubt_leases(struct world *w);
