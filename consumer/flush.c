@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "retry_wait.h"
+
 #define BACKOFF_MIN_MS 20
 #define BACKOFF_MAX_MS 2000
 
@@ -94,18 +96,12 @@ static int64_t roll_back(struct flush *f, enum flush_verdict verdict)
 	return end(f, verdict);
 }
 
-/* Capped exponential, with half of it by chance, so that partitions do not come back as one. */
 static int64_t backoff_ms(struct flush *f)
 {
-	int64_t ceiling_ms = BACKOFF_MIN_MS;
-
-	for (int i = 0; i < f->attempt && ceiling_ms < BACKOFF_MAX_MS; i++)
-		ceiling_ms *= 2;
-	f->attempt++;
 	f->random ^= f->random << 13;
 	f->random ^= f->random >> 7;
 	f->random ^= f->random << 17;
-	return ceiling_ms / 2 + (int64_t)(f->random % (uint64_t)ceiling_ms) / 2;
+	return retry_wait_ms(f->attempt++, BACKOFF_MIN_MS, BACKOFF_MAX_MS, f->random);
 }
 
 static int64_t retry(struct flush *f, enum flush_step step)

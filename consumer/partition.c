@@ -10,6 +10,7 @@
 #include "fetch.h"
 #include "mem.h"
 #include "newest.h"
+#include "retry_wait.h"
 #include "sample.h"
 
 #define BACKOFF_MIN_MS 20
@@ -197,12 +198,7 @@ uint64_t partition_random(struct partition *p)
 
 static int64_t backoff_ms(struct partition *p)
 {
-	int64_t ceiling_ms = BACKOFF_MIN_MS;
-
-	for (int i = 0; i < p->attempt && ceiling_ms < BACKOFF_MAX_MS; i++)
-		ceiling_ms *= 2;
-	p->attempt++;
-	return ceiling_ms / 2 + (int64_t)(partition_random(p) % (uint64_t)ceiling_ms) / 2;
+	return retry_wait_ms(p->attempt++, BACKOFF_MIN_MS, BACKOFF_MAX_MS, partition_random(p));
 }
 
 int64_t partition_reader_failed(

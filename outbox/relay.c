@@ -377,11 +377,13 @@ static bool between_batches(const struct relay *r)
 /* Not beyond the time at which the lease wants to be renewed, or is over. */
 static int64_t no_longer(const struct relay *r, int64_t now_ms, int64_t wait, bool stop)
 {
-	int64_t due_ms = (stop ? r->valid_until_ms : r->renew_ms) - now_ms;
+	int64_t due_ms = r->valid_until_ms;
 
-	if (!r->epoch || wait <= due_ms)
+	if (!stop && r->renew_ms < due_ms)
+		due_ms = r->renew_ms;
+	if (!r->epoch || now_ms + wait <= due_ms)
 		return wait;
-	return due_ms > 0 ? due_ms : 0;
+	return due_ms > now_ms ? due_ms - now_ms : 0;
 }
 
 int64_t relay_step(struct relay *r, int64_t now_ms)

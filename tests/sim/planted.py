@@ -32,6 +32,8 @@ STORE = "consumer/store_memory.c"
 LEASES = "leader/lease_store_memory.c"
 LEADER = "leader/leader.c"
 RESOLVE = "consumer/replay_resolve.c"
+RELAY = "outbox/relay.c"
+OUTBOX = "outbox/outbox_store_memory.c"
 
 
 def bug(what, *places):
@@ -195,6 +197,63 @@ BUGS = {
     "redis-not-caught-up": bug(
         "a new owner does not publish what its predecessor could not",
         ("consumer/recover.c", "unpublished.count", "0")),
+
+    # The outbox
+    "outbox-mark-early": bug(
+        "rows are marked SENT before their transaction is committed in Kafka",
+        (RELAY, """if (result == SINK_OK)
+		return next(r, RELAY_COMMIT);""",
+         """if (result == SINK_OK) {
+             bool held;
+             outbox_batch_turn(&r->batch, OUTBOX_SENDING, OUTBOX_SENT);
+             r->store->ops->mark(r->store, r->epoch, r->config.ttl_ms, &r->batch, &held, NULL);
+             outbox_batch_turn(&r->batch, OUTBOX_SENT, OUTBOX_SENDING);
+             return next(r, RELAY_COMMIT);
+         }""")),
+    "outbox-unknown-is-committed": bug(
+        "a commit without an answer is taken for done",
+        (RELAY, """if (result != SINK_OK)
+		return sink_failed(r, result);
+	outbox_batch_turn(&r->batch, OUTBOX_SENDING, OUTBOX_SENT);""",
+         """if (result != SINK_OK && result != SINK_BROKEN) return sink_failed(r, result);
+            outbox_batch_turn(&r->batch, OUTBOX_SENDING, OUTBOX_SENT);""")),
+    "outbox-not-acknowledged": bug(
+        "a transaction is committed without waiting for what Kafka says of its rows",
+        (RELAY, "outbox_batch_count(&r->batch, OUTBOX_SENDING) ? RELAY_FLUSH : RELAY_MARK",
+         "outbox_batch_count(&r->batch, OUTBOX_SENDING) ? RELAY_COMMIT : RELAY_MARK")),
+    "outbox-refused-is-sent": bug(
+        "a row that Kafka refuses is marked SENT",
+        (RELAY, "outbox_batch_fail(&r->batch, r->next, r->error.text);",
+         "row->fate = OUTBOX_SENDING;")),
+    "outbox-missing-topic-fails": bug(
+        "a row whose topic is missing is marked FAILED",
+        (RELAY, """if (result == SINK_TOPIC)
+		return put_aside(r, r->next);""",
+         "if (result == SINK_TOPIC) result = SINK_REFUSED;")),
+    "outbox-unproven": bug(
+        "a relay that has opened Kafka does not look whether the lease is still its own",
+        (RELAY, """if (!held)
+		return lose_to_another(r);
+	extend(r, now_ms);
+	return next(r, r->open ? RELAY_READ : RELAY_OPEN);""",
+         "extend(r, now_ms); return next(r, r->open ? RELAY_READ : RELAY_OPEN);")),
+    "outbox-not-fenced": bug(
+        "each relay has a transactional.id of its own: nobody is shut out of Kafka",
+        ("outbox/outbox_sink_memory.c", "s->producer != s->log->opened", "false")),
+    "outbox-no-epoch-check": bug(
+        "rows are marked whatever the lease's epoch",
+        (OUTBOX, "s->db->epoch == epoch", "true")),
+    "outbox-old-epoch-again": bug(
+        "a new epoch of the relay is counted from the row alone, which may be an old one",
+        (OUTBOX, "s->db->epoch = new_epoch(s->db);", "s->db->epoch += 1;")),
+    "outbox-mark-by-id": bug(
+        "a row is marked by its id alone, which may be another's after a fail-over",
+        (OUTBOX, "strcmp(db->rows[at].event_id, from->event_id) == 0", "true")),
+    "outbox-last-id": bug(
+        "a row is not read once a later one was sent",
+        (OUTBOX, "row->fate != OUTBOX_PENDING || is_aside(row, aside, aside_count)",
+         "row->fate != OUTBOX_PENDING || is_aside(row, aside, aside_count) || "
+         "(i + 1 < s->db->count && s->db->rows[i + 1].fate == OUTBOX_SENT)")),
 
     # People
     "resume-no-gap": bug(
