@@ -36,7 +36,8 @@ struct outbox_sink_ops {
 	/*
 	 * Waits until Kafka has acknowledged all that was sent.  All results; after REFUSED and
 	 * TOPIC, *ret_index says which row it was, counted from the first that was sent, and the
-	 * transaction is to be aborted.
+	 * transaction is to be aborted.  REFUSED may hit a row that was only sent together with the
+	 * one that is to blame.
 	 */
 	enum sink_result (*flush)(struct outbox_sink *s, size_t *ret_index, struct error *err);
 	/* OK only if Kafka has acknowledged the commit.  AGAIN, ABORT, BROKEN, FENCED. */

@@ -117,6 +117,8 @@ static enum sink_result memory_flush(struct outbox_sink *sink, size_t *ret_index
 		return result;
 	for (*ret_index = 0; *ret_index < s->batch.count; ++*ret_index) {
 		result = judge(s, &s->batch.rows[*ret_index], true, err);
+		if (result == SINK_REFUSED)
+			*ret_index = 0; /* it was sent as one with the others: all are refused */
 		if (result != SINK_OK)
 			return result;
 	}

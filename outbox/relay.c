@@ -251,6 +251,7 @@ static int64_t step_read(struct relay *r, int64_t now_ms)
 	size_t aside_count = topics_aside_now(&r->aside, now_ms, aside);
 
 	outbox_batch_reset(&r->batch);
+	r->batch.max_rows = r->alone > 0 ? 1 : r->config.batch_max_rows;
 	r->next = 0;
 	r->read_ms = now_ms;
 	if (r->store->ops->pending(r->store, aside, aside_count, &r->batch, &r->error) != DB_OK)
@@ -291,6 +292,19 @@ static size_t sent_row(const struct relay *r, size_t index)
 	}
 }
 
+/*
+ * Kafka refuses what it was sent as one, and not only the row that is to blame.  So a row is failed
+ * only if it was alone; else all of them are sent again, each alone.
+ */
+static int64_t refused(struct relay *r, size_t index)
+{
+	if (r->batch.count == 1)
+		outbox_batch_fail(&r->batch, index, r->error.text);
+	else
+		r->alone = r->batch.count;
+	return next(r, RELAY_ABORT);
+}
+
 static int64_t step_flush(struct relay *r, int64_t now_ms)
 {
 	size_t index = 0;
@@ -300,10 +314,9 @@ static int64_t step_flush(struct relay *r, int64_t now_ms)
 		return next(r, RELAY_COMMIT);
 	if (result == SINK_TOPIC)
 		return put_aside(r, sent_row(r, index));
-	if (result != SINK_REFUSED)
-		return sink_failed(r, result);
-	outbox_batch_fail(&r->batch, sent_row(r, index), r->error.text);
-	return next(r, RELAY_ABORT);
+	if (result == SINK_REFUSED)
+		return refused(r, sent_row(r, index));
+	return sink_failed(r, result);
 }
 
 static int64_t step_commit(struct relay *r, int64_t now_ms)
@@ -350,6 +363,7 @@ static int64_t step_mark(struct relay *r, int64_t now_ms)
 		return lose_to_another(r);
 	extend(r, now_ms);
 	tell_failed(r);
+	r->alone -= r->alone > 0;
 	return progress(r, RELAY_READ);
 }
 

@@ -93,7 +93,8 @@ struct relay {
 	bool open; /* the sink was opened since the lease was acquired */
 
 	struct outbox_batch batch;
-	size_t next; /* row to be sent */
+	size_t next;  /* row to be sent */
+	size_t alone; /* so many rows are sent in a batch of their own: one may be refused */
 	int64_t read_ms;
 	struct topics_aside aside;
 

@@ -225,6 +225,9 @@ BUGS = {
         "a row that Kafka refuses is marked SENT",
         (RELAY, "outbox_batch_fail(&r->batch, r->next, r->error.text);",
          "row->fate = OUTBOX_SENDING;")),
+    "outbox-innocent-fails": bug(
+        "a row is FAILED because of another that was sent with it",
+        (RELAY, "r->batch.count == 1", "true")),
     "outbox-missing-topic-fails": bug(
         "a row whose topic is missing is marked FAILED",
         (RELAY, """if (result == SINK_TOPIC)
