@@ -107,6 +107,12 @@ struct config_lease {
 	int64_t ttl_ms;
 };
 
+struct config_outbox {
+	int64_t batch_max_rows;
+	int64_t batch_max_bytes;
+	int64_t poll_idle_ms;
+};
+
 struct config_log {
 	enum log_level level;
 	enum log_format format;
@@ -121,6 +127,7 @@ struct config {
 	struct config_http http;
 	struct config_consumer consumer;
 	struct config_lease lease;
+	struct config_outbox outbox;
 	struct config_log log;
 };
 

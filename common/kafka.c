@@ -84,6 +84,13 @@ static const struct setting prompt_producer[] = {
 	{NULL, NULL},
 };
 
+/* Over both: who stops in a transaction holds up its readers no longer than this. */
+static const struct setting relay[] = {
+	{"transaction.timeout.ms", "30000"},
+	{"topic.metadata.propagation.max.ms", "5000"},
+	{NULL, NULL},
+};
+
 static const struct setting *const settings_of[] = {
 	[KAFKA_READER] = reader,
 	[KAFKA_ASKER] = asker,
@@ -316,6 +323,14 @@ static int set_group(rd_kafka_conf_t *conf, const struct config *cfg, struct err
 	return set(conf, "group.id", group, err);
 }
 
+static int set_relay(rd_kafka_conf_t *conf, const struct config *cfg, struct error *err)
+{
+	char id[80];
+
+	snprintf(id, sizeof(id), "outboxd.%s", cfg->ledger.name);
+	return set_list(conf, relay, err) == 0 ? set(conf, "transactional.id", id, err) : -EINVAL;
+}
+
 static int set_buffer(rd_kafka_conf_t *conf, const struct config *cfg, struct error *err)
 {
 	int rc = set_number(conf, "queued.min.messages", kafka_queued_messages(cfg), err);
@@ -330,7 +345,7 @@ static int set_buffer(rd_kafka_conf_t *conf, const struct config *cfg, struct er
 
 static bool produces(enum kafka_role role)
 {
-	return role == KAFKA_PRODUCER || role == KAFKA_PROMPT_PRODUCER;
+	return role == KAFKA_PRODUCER || role == KAFKA_PROMPT_PRODUCER || role == KAFKA_RELAY;
 }
 
 static int set_all(
@@ -343,8 +358,10 @@ static int set_all(
 		rc = set_list(conf, everybody, err);
 	if (rc == 0)
 		rc = set_list(conf, settings_of[produces(role) ? KAFKA_PRODUCER : role], err);
-	if (rc == 0 && role == KAFKA_PROMPT_PRODUCER)
+	if (rc == 0 && (role == KAFKA_PROMPT_PRODUCER || role == KAFKA_RELAY))
 		rc = set_list(conf, prompt_producer, err);
+	if (rc == 0 && role == KAFKA_RELAY)
+		rc = set_relay(conf, cfg, err);
 	if (rc == 0 && !produces(role))
 		rc = set_group(conf, cfg, err);
 	if (rc == 0 && role == KAFKA_READER)
@@ -356,6 +373,23 @@ static int set_all(
 	return rc;
 }
 
+/* Takes conf, whatever becomes of it. */
+static int make_client(
+	rd_kafka_conf_t *conf, enum kafka_role role, rd_kafka_t **ret_rk, struct error *err)
+{
+	char text[256];
+	int rc;
+
+	rd_kafka_conf_set_log_cb(conf, take_log);
+	*ret_rk = rd_kafka_new(
+		produces(role) ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER, conf, text, sizeof(text));
+	if (*ret_rk)
+		return 0;
+	rc = rd_kafka_last_error() == RD_KAFKA_RESP_ERR__INVALID_ARG ? -EINVAL : -EIO;
+	rd_kafka_conf_destroy(conf);
+	return error_set(err, rc, "kafka.properties: %s", text);
+}
+
 int kafka_open(const struct config *cfg, enum kafka_role role, kafka_error_fn *on_error,
 	rd_kafka_t **ret_rk, struct error *err)
 {
@@ -363,22 +397,42 @@ int kafka_open(const struct config *cfg, enum kafka_role role, kafka_error_fn *o
 	int events = RD_KAFKA_EVENT_ERROR |
 		     (produces(role) ? RD_KAFKA_EVENT_DR
 				     : RD_KAFKA_EVENT_OFFSET_COMMIT | RD_KAFKA_EVENT_FETCH);
-	char text[256];
 	int rc = set_all(conf, cfg, role, err);
 
-	if (rc == 0) {
-		rd_kafka_conf_set_log_cb(conf, take_log);
-		rd_kafka_conf_set_events(conf, events);
-		rd_kafka_conf_set_error_cb(conf, on_error);
-		*ret_rk = rd_kafka_new(produces(role) ? RD_KAFKA_PRODUCER : RD_KAFKA_CONSUMER, conf,
-			text, sizeof(text));
-		if (*ret_rk)
-			return 0;
-		rc = rd_kafka_last_error() == RD_KAFKA_RESP_ERR__INVALID_ARG ? -EINVAL : -EIO;
-		error_set(err, rc, "kafka.properties: %s", text);
+	if (rc != 0) {
+		rd_kafka_conf_destroy(conf);
+		return rc;
 	}
-	rd_kafka_conf_destroy(conf);
-	return rc;
+	rd_kafka_conf_set_events(conf, events);
+	rd_kafka_conf_set_error_cb(conf, on_error);
+	return make_client(conf, role, ret_rk, err);
+}
+
+static void log_relay_error(rd_kafka_t *rk, int code, const char *text, void *context)
+{
+	const char *remedy = refusal_remedy(rk, code);
+
+	if (remedy)
+		log_error("Kafka refuses us", LT("detail", text, stable_length(text)),
+			LS("remedy", remedy));
+	else
+		log_debug("Kafka", LS("client", rd_kafka_name(rk)), LS("detail", text));
+}
+
+int kafka_open_relay(const struct config *cfg, kafka_delivered_fn *on_delivered, void *context,
+	rd_kafka_t **ret_rk, struct error *err)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	int rc = set_all(conf, cfg, KAFKA_RELAY, err);
+
+	if (rc != 0) {
+		rd_kafka_conf_destroy(conf);
+		return rc;
+	}
+	rd_kafka_conf_set_dr_msg_cb(conf, on_delivered);
+	rd_kafka_conf_set_error_cb(conf, log_relay_error);
+	rd_kafka_conf_set_opaque(conf, context);
+	return make_client(conf, KAFKA_RELAY, ret_rk, err);
 }
 
 /* Closing.  librdkafka 2.0.2 may wait for ever for one of its own threads when the topic was

@@ -21,6 +21,7 @@ enum kafka_role {
 			   nothing */
 	KAFKA_PRODUCER, /* idempotent; places keys as the Java client does */
 	KAFKA_PROMPT_PRODUCER, /* the same; a message hardly waits for others to come along */
+	KAFKA_RELAY,           /* the same, with transactions: kafka_open_relay */
 };
 
 #define KAFKA_CLUSTER_ID_MAX 64 /* with the NUL */
@@ -34,6 +35,18 @@ typedef void kafka_error_fn(rd_kafka_t *rk, int code, const char *text, void *co
  * 0, or -EINVAL if librdkafka refuses a property (a matter for exit status 2), -EIO otherwise.
  */
 int kafka_open(const struct config *cfg, enum kafka_role role, kafka_error_fn *on_error,
+	rd_kafka_t **ret_rk, struct error *err);
+
+/* What became of a message; called from within rd_kafka_poll, _flush, _commit_transaction and
+ * _abort_transaction, by whoever calls these.  The message is librdkafka's. */
+typedef void kafka_delivered_fn(rd_kafka_t *rk, const rd_kafka_message_t *message, void *context);
+
+/*
+ * A producer for `outboxd`, with the transactional.id "outboxd.<ledger.name>": the newest that
+ * calls rd_kafka_init_transactions shuts all others out.  Nothing goes to queues: errors go to the
+ * log.  As kafka_open otherwise.
+ */
+int kafka_open_relay(const struct config *cfg, kafka_delivered_fn *on_delivered, void *context,
 	rd_kafka_t **ret_rk, struct error *err);
 
 /* Everything made from it is destroyed.  Messages that wait to be sent are dropped.  Takes

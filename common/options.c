@@ -28,6 +28,7 @@ const struct option_section option_sections[] = {
 	{"http", "Metrics, health and status.", false},
 	{"consumer", "This instance: what it owns, and how it batches.", false},
 	{"lease", "Who owns a partition.", false},
+	{"outbox", "`outboxd`: from the table `outbox_events` to Kafka.", false},
 	{"log", "Messages on standard error.", false},
 };
 const size_t option_section_count = COUNT(option_sections);
@@ -158,6 +159,15 @@ const struct option_row option_rows[] = {
 		"third of it is the time between renewals. Shorter: faster take-over, less "
 		"patience with a slow database."),
 
+	ROW(outbox, batch_max_rows, INT, "1000", 1, 10000, "rows",
+		"Most rows that `outboxd` sends in one transaction of Kafka."),
+	ROW(outbox, batch_max_bytes, BYTES, "4M", 64 * K, 64 * M, NULL,
+		"Most bytes of keys and payloads of one such transaction. A single larger row is "
+		"sent alone."),
+	ROW(outbox, poll_idle_ms, INT, "100", 1, 60000, "ms",
+		"Longest time between two looks for new rows while there are none. After the last "
+		"row it begins with 2 ms and doubles."),
+
 	ROW(log, level, CHOICE, "info", 0, 0, "debug|info|warn|error",
 		"The least important messages that are written."),
 	ROW(log, format, CHOICE, "logfmt", 0, 0, "logfmt|json",
@@ -195,7 +205,8 @@ const struct option_refusal option_refusals[] = {
 	{"acks", "an event is published only when every replica in sync has it"},
 	{"request.required.acks", "an event is published only when every replica in sync has it"},
 	{"queuing.strategy", "events must reach the log in the order in which they were made"},
-	{"transactional.id", "`ledgerd produce` does not use transactions"},
+	{"transactional.id", "`ledgerd produce` does not use transactions, and `outboxd` names its own "
+		"after ledger.name: it shuts out a relay that wakes late"},
 	{"enable.gapless.guarantee", "`ledgerd produce` itself waits for every acknowledgement"},
 	{"delivery.report.only.error", "`ledgerd produce` itself waits for every acknowledgement"},
 	{"enabled_events", "ledgerd itself takes what librdkafka reports"},

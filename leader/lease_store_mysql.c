@@ -10,18 +10,17 @@
  */
 #include "lease_store_mysql.h"
 
+#include "lease_sql.h"
 #include "mem.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/random.h>
 #include <string.h>
 
-/* Microseconds since the epoch of a DATETIME(6) in UTC. */
-#define SINCE_EPOCH(time) "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', " time ")"
-#define NOW               "UTC_TIMESTAMP(6)"
+#define SINCE_EPOCH LEASE_SQL_SINCE_EPOCH
+#define NOW         LEASE_SQL_NOW
 
 /* Whether the request in the row still counts; takes REQUEST_US. */
 #define REQUEST_COUNTS                                                                             \
@@ -309,28 +308,17 @@ static int lease_renew(struct lease_store *s, const char *consumer_id, const boo
 
 /* Taking and giving up ------------------------------------------------------------------------ */
 
-/* From 1 to LEASE_EPOCH_STEP_MAX.  Without chance, which never fails, 1 is right, too. */
-static int64_t epoch_step(void)
-{
-	uint32_t chance = 0;
-
-	if (getrandom(&chance, sizeof(chance), 0) != sizeof(chance))
-		chance = 0;
-	return 1 + chance % LEASE_EPOCH_STEP_MAX;
-}
-
 /* *ret_epoch is 0 if the lease is held, or the partition somebody else's who requests it. */
 static enum db_result take_lock(struct db *db, const char *purpose, const char *consumer_id,
 	int32_t partition, int64_t ttl_ms, int64_t *ret_epoch, struct error *err)
 {
 	enum db_result result = db_exec(db, purpose, err,
 		"UPDATE leader_locks SET consumer_id = ?, "
-		"epoch = LAST_INSERT_ID(GREATEST(epoch + ?, " SINCE_EPOCH(
-			NOW) ")), "
-			     "acquired_at = " NOW ", expires_at = " NOW " + INTERVAL ? MICROSECOND "
-			     "WHERE id = ? AND (expires_at IS NULL OR expires_at <= " NOW ") "
-			     "AND (requested_by = ? OR NOT " REQUEST_COUNTS ")",
-		SQL_TEXT(consumer_id), SQL_INT(epoch_step()), SQL_INT(ttl_ms * 1000),
+		"epoch = " LEASE_SQL_NEW_EPOCH ", "
+		"acquired_at = " NOW ", expires_at = " NOW " + INTERVAL ? MICROSECOND "
+		"WHERE id = ? AND (expires_at IS NULL OR expires_at <= " NOW ") "
+		"AND (requested_by = ? OR NOT " REQUEST_COUNTS ")",
+		SQL_TEXT(consumer_id), SQL_INT(lease_sql_epoch_step()), SQL_INT(ttl_ms * 1000),
 		SQL_INT(partition), SQL_TEXT(consumer_id), REQUEST_US);
 
 	*ret_epoch = result == DB_OK && db_affected(db) == 1 ? db_insert_id(db) : 0;

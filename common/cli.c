@@ -1,5 +1,6 @@
-#include "command.h"
+#include "cli.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -79,6 +80,6 @@ void command_end(struct config *config)
 
 int command_failed(const char *what, const struct error *err)
 {
-	fprintf(stderr, "ledgerd: %s: %s\n", what, err->text);
+	fprintf(stderr, "%s: %s: %s\n", program_invocation_short_name, what, err->text);
 	return EXIT_FAILED;
 }

@@ -1,6 +1,6 @@
 /* From the configuration to what the edges want to know of their servers. */
-#ifndef CONSUMER_SERVERS_H
-#define CONSUMER_SERVERS_H
+#ifndef COMMON_SERVERS_H
+#define COMMON_SERVERS_H
 
 #include "config.h"
 #include "db.h"

@@ -5,8 +5,8 @@
  * does not would take the signal by its default action, and the process would die in the middle of
  * something.  A signal that comes before anybody waits stays pending.
  */
-#ifndef CONSUMER_SIGNALS_H
-#define CONSUMER_SIGNALS_H
+#ifndef COMMON_SIGNALS_H
+#define COMMON_SIGNALS_H
 
 #include <stdint.h>
 
