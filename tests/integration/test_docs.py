@@ -8,9 +8,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 OPERATIONS = ROOT / "docs" / "OPERATIONS.md"
-PAGES = [path for folder in (".", "docs", "deploy", "consumer", "leader", "common", "sql", "lua",
+PAGES = [path for folder in (".", "docs", "deploy", "consumer", "leader", "common", "outbox", "sql", "lua",
                              "bench", "tests") for path in sorted((ROOT / folder).glob("*.md"))]
-SOURCES = [path for folder in ("common", "consumer", "leader")
+SOURCES = [path for folder in ("common", "consumer", "leader", "outbox")
            for path in sorted((ROOT / folder).glob("*.c"))]
 LITERAL = r'"((?:[^"\\]|\\.)*)"'
 
