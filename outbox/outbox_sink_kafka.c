@@ -10,6 +10,7 @@
  */
 #include "outbox_sink_kafka.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +29,7 @@ struct outbox_sink_kafka {
 	const struct config *cfg;
 	rd_kafka_t *rk; /* NULL: not open */
 	bool begun;     /* a transaction */
+	char *places;   /* one for each message of a transaction: which it is, as a pointer */
 	size_t sent;    /* messages of it, and what was reported of them: */
 	size_t reported;
 	size_t failed_index;                           /* the first that failed */
@@ -125,7 +127,7 @@ static void on_delivered(rd_kafka_t *rk, const rd_kafka_message_t *message, void
 	if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR || s->failed != RD_KAFKA_RESP_ERR_NO_ERROR)
 		return;
 	s->failed = message->err;
-	s->failed_index = (size_t)(uintptr_t)message->_private;
+	s->failed_index = (size_t)((const char *)message->_private - s->places);
 }
 
 static void kafka_sink_close(struct outbox_sink *sink)
@@ -229,7 +231,7 @@ static rd_kafka_resp_err_t produce(struct outbox_sink_kafka *s, const struct out
 		RD_KAFKA_V_KEY((void *)row->key, row->key_length),
 		RD_KAFKA_V_VALUE((void *)row->payload, row->payload_length),
 		RD_KAFKA_V_HEADER("event_id", row->event_id, -1),
-		RD_KAFKA_V_OPAQUE((void *)(uintptr_t)s->sent), RD_KAFKA_V_END);
+		RD_KAFKA_V_OPAQUE(&s->places[s->sent]), RD_KAFKA_V_END);
 }
 
 static enum sink_result row_failed(struct outbox_sink_kafka *s, const struct outbox_row *row,
@@ -258,6 +260,7 @@ static enum sink_result kafka_sink_send(
 		result = begin(s, err);
 	if (result != SINK_OK)
 		return result;
+	assert(s->sent < (size_t)s->cfg->outbox.batch_max_rows);
 	code = produce(s, row);
 	if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
 		return row_failed(s, row, code, err);
@@ -332,6 +335,7 @@ static enum sink_result kafka_sink_abort(struct outbox_sink *sink, struct error 
 static void kafka_sink_destroy(struct outbox_sink *sink)
 {
 	kafka_sink_close(sink);
+	free(self(sink)->places);
 	free(sink);
 }
 
@@ -351,5 +355,6 @@ struct outbox_sink *outbox_sink_kafka_create(const struct config *cfg)
 
 	s->sink.ops = &kafka_ops;
 	s->cfg = cfg;
+	s->places = xcalloc((size_t)cfg->outbox.batch_max_rows, 1);
 	return &s->sink;
 }

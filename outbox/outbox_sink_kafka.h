@@ -5,7 +5,8 @@
 #include "config.h"
 #include "outbox_sink.h"
 
-/* The config outlives the sink.  Nothing is done before the first open. */
+/* The config outlives the sink, and no more than outbox.batch_max_rows are sent in a transaction.
+ * Nothing is done before the first open. */
 struct outbox_sink *outbox_sink_kafka_create(const struct config *cfg);
 
 #endif

@@ -303,7 +303,7 @@ static const struct {
 	{"kafka.topic: x", "f.yaml:1:1: unknown section \"kafka.topic\"; an option stands in its "
 			   "section, expected kafka: {topic: ...}"},
 	{"postgres: x", "f.yaml:1:1: unknown section \"postgres\"; expected one of ledger, kafka, "
-			"mysql, redis, http, consumer, lease, log"},
+			"mysql, redis, http, consumer, lease, outbox, log"},
 	{"log: {level: info, level: warn}",
 		"f.yaml:1:20: \"level\" is given twice, first in line 1; "
 		"expected each name once"},
