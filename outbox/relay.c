@@ -10,6 +10,7 @@
 #define RETRY_MIN_MS 20
 #define RETRY_MAX_MS 5000
 #define RENEW_MAX_MS 500 /* between tries to renew */
+#define AGAIN_MAX_MS 250 /* between calls of the sink that go on with what they had begun */
 #define POLL_MIN_MS  2
 
 static const char *const step_texts[RELAY_STEPS] = {
@@ -144,8 +145,9 @@ static int64_t put_aside(struct relay *r, size_t index)
 static int64_t sink_failed(struct relay *r, enum sink_result result)
 {
 	switch (result) {
-	case SINK_AGAIN:
-		return retry(r, r->step);
+	case SINK_AGAIN: /* which has waited for a while itself */
+		tell_trouble(r);
+		return wait_ms(r, &r->attempt, AGAIN_MAX_MS);
 	case SINK_ABORT:
 		return retry(r, RELAY_ABORT);
 	case SINK_FENCED:
