@@ -1,6 +1,6 @@
 /*
- * How long to wait before the next try: capped exponential, with half of it by chance, so that those
- * who failed together do not come back together.
+ * How long to wait before the next try: capped exponential, with half of it by chance, so that
+ * those who failed together do not come back together.
  */
 #ifndef COMMON_RETRY_WAIT_H
 #define COMMON_RETRY_WAIT_H

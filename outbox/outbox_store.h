@@ -3,9 +3,8 @@
  * outbox_lease.
  *
  * The real one is outbox_store_mysql.c, the one in memory outbox_store_memory.c.  Used by one
- * thread, but for interrupt.  Each call is one transaction on a connection that the store makes
- * when it needs one; no call retries.  Anything but DB_OK leaves open whether it happened: every
- * call may be made again.
+ * thread.  Each call is one transaction on a connection that the store makes when it needs one; no
+ * call retries.  Anything but DB_OK leaves open whether it happened: every call may be made again.
  */
 #ifndef OUTBOX_OUTBOX_STORE_H
 #define OUTBOX_OUTBOX_STORE_H
@@ -44,9 +43,6 @@ struct outbox_store_ops {
 	 */
 	enum db_result (*mark)(struct outbox_store *s, int64_t epoch, int64_t ttl_ms,
 		const struct outbox_batch *batch, bool *ret_held, struct error *err);
-	/* From another thread, for good: the call that waits for the server and every later one
-	 * fails. */
-	void (*interrupt)(struct outbox_store *s);
 	void (*destroy)(struct outbox_store *s);
 };
 

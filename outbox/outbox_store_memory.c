@@ -244,10 +244,6 @@ static enum db_result memory_mark(struct outbox_store *store, int64_t epoch, int
 	return leave(s, err);
 }
 
-static void memory_interrupt(struct outbox_store *store)
-{
-}
-
 static void memory_destroy(struct outbox_store *store)
 {
 	free(store);
@@ -259,7 +255,6 @@ static const struct outbox_store_ops memory_ops = {
 	.release = memory_release,
 	.pending = memory_pending,
 	.mark = memory_mark,
-	.interrupt = memory_interrupt,
 	.destroy = memory_destroy,
 };
 

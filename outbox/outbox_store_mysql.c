@@ -221,11 +221,6 @@ static enum db_result mysql_mark(struct outbox_store *s, int64_t epoch, int64_t 
 
 /* The store ------------------------------------------------------------------------------------ */
 
-static void mysql_interrupt(struct outbox_store *s)
-{
-	db_interrupt(db_of(s));
-}
-
 static void mysql_destroy(struct outbox_store *s)
 {
 	db_destroy(db_of(s));
@@ -238,7 +233,6 @@ static const struct outbox_store_ops mysql_ops = {
 	.release = mysql_release,
 	.pending = mysql_pending,
 	.mark = mysql_mark,
-	.interrupt = mysql_interrupt,
 	.destroy = mysql_destroy,
 };
 
