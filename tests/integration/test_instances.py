@@ -9,6 +9,7 @@ import pytest
 from harness import event, eventually, random_events
 
 TTL_MS = 4000
+LONG_TTL_MS = 40000  # no lease lapses meanwhile, however slow the machine is
 
 
 def owners(ledger):
@@ -36,7 +37,7 @@ def publish_beside(ledger, events, pieces=20, pause_s=0.1):
 
 
 def test_partitions_are_shared_evenly(make_ledger):
-    ledger = make_ledger(4, lease_ttl_ms=TTL_MS)
+    ledger = make_ledger(4, lease_ttl_ms=LONG_TTL_MS)
     one = ledger.start("one")
     assert owned(ledger, "one") == [0, 1, 2, 3]
     two = ledger.start("two", wait=False)
@@ -48,14 +49,14 @@ def test_partitions_are_shared_evenly(make_ledger):
     begin = time.monotonic()
     assert one.stop() == 0
     eventually(lambda: owned(ledger, "two") == [0, 1, 2, 3], what="two takes over at once")
-    assert time.monotonic() - begin < TTL_MS / 1000, "a clean stop need not wait for the TTL"
+    assert time.monotonic() - begin < LONG_TTL_MS / 1000 / 2, "a clean stop need not wait for the TTL"
     ledger.publish(random_events(2000, seed=2, prefix="s"))
     ledger.wait_consumed()
     ledger.assert_equals_oracle()
 
 
 def test_partitions_that_an_instance_may_own(make_ledger):
-    ledger = make_ledger(4, lease_ttl_ms=TTL_MS)
+    ledger = make_ledger(4, lease_ttl_ms=LONG_TTL_MS)
     ledger.start("some", wait=False, consumer_partitions="[1, 3]")
     eventually(lambda: owned(ledger, "some") == [1, 3], what="the two it may own")
     time.sleep(2)
