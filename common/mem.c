@@ -10,6 +10,10 @@
 
 #define HUGE_BYTES ((size_t)2 << 20)
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1; the C library may be older */
+#endif
+
 static _Noreturn void out_of_memory(size_t count, size_t bytes)
 {
 	if (count == 1)
@@ -54,7 +58,7 @@ char *xstrdup(const char *text)
 }
 
 /* Begins where a huge page may: what was mapped before and behind it goes back. */
-void *xmap(size_t bytes)
+void *xmap_small(size_t bytes)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
 	size_t mapped = bytes + page + HUGE_BYTES;
@@ -70,8 +74,25 @@ void *xmap(size_t bytes)
 	memory += before;
 	bytes = (bytes + page - 1) / page * page;
 	munmap(memory + bytes, mapped - before - bytes);
+	return memory;
+}
+
+void *xmap(size_t bytes)
+{
+	void *memory = xmap_small(bytes);
+
 	madvise(memory, bytes, MADV_HUGEPAGE);
 	return memory;
+}
+
+/* A kernel that cannot, or has none left, leaves the small pages. */
+void xmap_filled(void *table, size_t before, size_t filled)
+{
+	size_t from = before / HUGE_BYTES * HUGE_BYTES;
+	size_t to = filled / HUGE_BYTES * HUGE_BYTES;
+
+	if (to > from)
+		madvise((char *)table + from, to - from, MADV_COLLAPSE);
 }
 
 void xunmap(void *table, size_t bytes)

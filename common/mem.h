@@ -25,6 +25,14 @@ char *xstrdup(const char *text) __attribute__((malloc, returns_nonnull));
  * touched.  Given back with xunmap and the same size.
  */
 void *xmap(size_t bytes) __attribute__((malloc, returns_nonnull));
+
+/*
+ * The same for one that fills from its beginning: on small pages, so that no more is used than was
+ * touched.  xmap_filled says that the first `filled` bytes are in use, of which it was told
+ * `before` the last time: huge pages that are full now are made of the small ones.
+ */
+void *xmap_small(size_t bytes) __attribute__((malloc, returns_nonnull));
+void xmap_filled(void *table, size_t before, size_t filled);
 void xunmap(void *table, size_t bytes);
 
 #endif

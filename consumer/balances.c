@@ -16,8 +16,14 @@
 #define ENTRY_BITS  27
 #define ENTRY_MASK  ((UINT32_C(1) << ENTRY_BITS) - 1)
 #define ENTRIES_MAX (ENTRY_MASK - 1) /* 134 million a partition */
-#define CHUNK_BYTES (CHUNK_ENTRIES * sizeof(struct entry))
 #define OFFSET_MASK ((UINT64_C(1) << 48) - 1)
+
+/* A chunk is what is taken of the budget at once, a block the address space for many: it begins
+ * with a huge page, and chunks of 4096 entries fill seven of these. */
+#define CHUNK_BYTES   (CHUNK_ENTRIES * sizeof(struct entry))
+#define BLOCK_CHUNKS  ((size_t)64)
+#define BLOCK_ENTRIES (BLOCK_CHUNKS * CHUNK_ENTRIES)
+#define BLOCK_BYTES   (BLOCK_CHUNKS * CHUNK_BYTES)
 
 #ifndef CHUNK_ENTRIES /* small in the simulator, whose few balances must not all fit */
 #define CHUNK_ENTRIES      ((size_t)1 << 12)
@@ -31,15 +37,16 @@
 
 _Static_assert(BALANCE_OFFSET_MAX == (int64_t)OFFSET_MASK - 1, "last_offset + 1 fits");
 
+/* What is looked at to find, pin and unpin comes first: mostly, that is one line of the cache. */
 struct entry {
 	int64_t account_id;
-	i128 available;
-	i128 frozen;
 	uint64_t version : 48;
 	uint64_t currency_low : 16;
 	uint64_t last_offset : 48; /* + 1, so that -1 fits */
 	uint64_t currency_high : 8;
 	uint64_t flags : 8;
+	i128 available;
+	i128 frozen;
 };
 
 _Static_assert(sizeof(struct entry) == 56, "an entry has no holes");
@@ -57,10 +64,10 @@ struct balances {
 	size_t entries_min;
 	uint64_t seed;
 
-	struct entry **chunks;
-	size_t chunk_count;
-	size_t count;  /* entries in use: numbers 0 to count - 1 */
-	uint32_t hand; /* of the eviction's clock */
+	struct entry **blocks;
+	size_t chunk_count; /* of the blocks' chunks, those in use */
+	size_t count;       /* entries in use: numbers 0 to count - 1 */
+	uint32_t hand;      /* of the eviction's clock */
 
 	uint32_t *index;
 	size_t index_capacity;
@@ -73,7 +80,7 @@ struct balances {
 
 static struct entry *entry_at(const struct balances *balances, uint32_t number)
 {
-	return &balances->chunks[number / CHUNK_ENTRIES][number % CHUNK_ENTRIES];
+	return &balances->blocks[number / BLOCK_ENTRIES][number % BLOCK_ENTRIES];
 }
 
 static uint64_t mix(uint64_t x)
@@ -86,7 +93,7 @@ static uint64_t mix(uint64_t x)
 	return x;
 }
 
-static uint64_t key_hash(const struct balances *balances, struct balance_key key)
+uint64_t balances_hash(const struct balances *balances, struct balance_key key)
 {
 	return mix((uint64_t)key.account_id ^ balances->seed ^ mix(key.currency));
 }
@@ -170,7 +177,7 @@ static struct balance_key key_of(const struct balances *balances, const struct e
 
 static uint64_t entry_hash(const struct balances *balances, const struct entry *entry)
 {
-	return key_hash(balances, key_of(balances, entry));
+	return balances_hash(balances, key_of(balances, entry));
 }
 
 static size_t next_position(const struct balances *balances, size_t position)
@@ -257,15 +264,34 @@ static bool take(struct balances *balances, size_t bytes)
 	return true;
 }
 
+static size_t block_count(const struct balances *balances)
+{
+	return (balances->chunk_count + BLOCK_CHUNKS - 1) / BLOCK_CHUNKS;
+}
+
+/* All chunks are full: one more.  Entries are read at random, so the pages of full ones become
+ * huge, but not before: memory that is not used yet would not be in the budget. */
+static void add_chunk(struct balances *balances)
+{
+	size_t blocks = block_count(balances);
+	size_t full = balances->chunk_count - (blocks ? (blocks - 1) * BLOCK_CHUNKS : 0);
+
+	if (full > 0)
+		xmap_filled(
+			balances->blocks[blocks - 1], (full - 1) * CHUNK_BYTES, full * CHUNK_BYTES);
+	if (balances->chunk_count++ < blocks * BLOCK_CHUNKS)
+		return;
+	balances->blocks = xrealloc(balances->blocks, (blocks + 1) * sizeof(*balances->blocks));
+	balances->blocks[blocks] = xmap_small(BLOCK_BYTES);
+}
+
 static bool make_room_for_entry(struct balances *balances)
 {
 	if (balances->count < balances->chunk_count * CHUNK_ENTRIES)
 		return true;
 	if (balances->count + CHUNK_ENTRIES > ENTRIES_MAX || !take(balances, CHUNK_BYTES))
 		return false;
-	balances->chunks = xrealloc(
-		balances->chunks, (balances->chunk_count + 1) * sizeof(*balances->chunks));
-	balances->chunks[balances->chunk_count++] = xmalloc(CHUNK_BYTES);
+	add_chunk(balances);
 	return true;
 }
 
@@ -313,9 +339,9 @@ static void tables_init(struct balances *balances)
 
 static void tables_finish(struct balances *balances)
 {
-	for (size_t i = 0; i < balances->chunk_count; i++)
-		free(balances->chunks[i]);
-	free(balances->chunks);
+	for (size_t i = 0; i < block_count(balances); i++)
+		xunmap(balances->blocks[i], BLOCK_BYTES);
+	free(balances->blocks);
 	index_free(balances);
 	currencies_finish(&balances->currencies);
 	budget_give(balances->budget, over_reserve(balances, balances->used_bytes));
@@ -372,23 +398,22 @@ bool balances_complete(const struct balances *balances)
 	return balances->complete;
 }
 
-void balances_prefetch(const struct balances *balances, struct balance_key key)
+void balances_prefetch(const struct balances *balances, uint64_t hash)
 {
-	__builtin_prefetch(&balances->index[home_of(balances, key_hash(balances, key))]);
+	__builtin_prefetch(&balances->index[home_of(balances, hash)]);
 }
 
-/* The index is there, or nearly: what is behind it. */
-void balances_prefetch_entry(const struct balances *balances, struct balance_key key)
+/* The index is there, or nearly.  Of entries with this tag the first is nearly always it. */
+void balances_prefetch_entry(const struct balances *balances, uint64_t hash)
 {
-	uint64_t hash = key_hash(balances, key);
 	uint32_t tag = (uint32_t)hash << ENTRY_BITS;
 	size_t position = home_of(balances, hash);
 	uint32_t word;
 
-	for (; (word = balances->index[position]) != 0;
-		position = next_position(balances, position))
-		if ((word & ~ENTRY_MASK) == tag)
-			__builtin_prefetch(entry_at(balances, (word & ENTRY_MASK) - 1), 1);
+	while ((word = balances->index[position]) != 0 && (word & ~ENTRY_MASK) != tag)
+		position = next_position(balances, position);
+	if (word != 0)
+		__builtin_prefetch(entry_at(balances, (word & ENTRY_MASK) - 1), 1);
 }
 
 void balances_prefetch_ref(const struct balances *balances, balance_ref ref)
@@ -401,7 +426,12 @@ void balances_prefetch_ref(const struct balances *balances, balance_ref ref)
 
 balance_ref balances_find(const struct balances *balances, struct balance_key key)
 {
-	uint64_t hash = key_hash(balances, key);
+	return balances_find_hashed(balances, key, balances_hash(balances, key));
+}
+
+balance_ref balances_find_hashed(
+	const struct balances *balances, struct balance_key key, uint64_t hash)
+{
 	uint32_t tag = (uint32_t)hash << ENTRY_BITS;
 	size_t position = home_of(balances, hash);
 	uint32_t word;
@@ -443,7 +473,7 @@ balance_ref balances_add(struct balances *balances, struct balance_key key,
 		.flags = FLAG_USED | pin,
 	};
 	balances_set(balances, number, balance);
-	index_put(balances, key_hash(balances, key), number);
+	index_put(balances, balances_hash(balances, key), number);
 	return number;
 }
 

@@ -1,10 +1,10 @@
 /*
  * The balances of one partition in memory: a hash from (account, currency) to a balance.
  *
- * Entries live in chunks that never move, so a balance's number (balance_ref) is good until the
- * entry is removed; the index holds only numbers.  With both, an entry costs at most
- * BALANCE_BYTES_MAX bytes.  What does not fit the budget is evicted: clean entries that no batch
- * pins and that were not used since the clock's hand last passed.
+ * Entries never move, so a balance's number (balance_ref) is good until the entry is removed; the
+ * index holds only numbers.  With both, an entry costs at most BALANCE_BYTES_MAX bytes.  What does
+ * not fit the budget is evicted: clean entries that no batch pins and that were not used since the
+ * clock's hand last passed.
  *
  * Owned by the partition's thread alone; no locks.
  */
@@ -56,14 +56,18 @@ void balances_clear(struct balances *balances);
 void balances_begin_complete(struct balances *balances);
 bool balances_complete(const struct balances *balances);
 
-/* Bring what a find of this key will touch into the cache: first the index; a few finds later, what
- * the index leads to.  Then what is behind a reference. */
-void balances_prefetch(const struct balances *balances, struct balance_key key);
-void balances_prefetch_entry(const struct balances *balances, struct balance_key key);
+/* Bring what a find of a key with this hash will touch into the cache: first the index; a few finds
+ * later, what the index leads to.  Then what is behind a reference. */
+uint64_t balances_hash(const struct balances *balances, struct balance_key key);
+void balances_prefetch(const struct balances *balances, uint64_t hash);
+void balances_prefetch_entry(const struct balances *balances, uint64_t hash);
 void balances_prefetch_ref(const struct balances *balances, balance_ref ref);
 
 /* BALANCE_NONE if the key is not in memory (the database may know it). */
 balance_ref balances_find(const struct balances *balances, struct balance_key key);
+/* The same for who has the key's hash already. */
+balance_ref balances_find_hashed(
+	const struct balances *balances, struct balance_key key, uint64_t hash);
 
 /*
  * Adds a key that is not there, with this balance, and pins it for `pin`.  Evicts if it must;

@@ -23,16 +23,16 @@ void batch_init(struct batch *b, size_t capacity, size_t bytes_max, enum balance
 	assert(capacity > 0);
 	*b = (struct batch){.capacity = capacity, .bytes_max = bytes_max, .pin = pin};
 	arena_init(&b->arena, chunk_bytes(bytes_max));
-	b->records = xcalloc(capacity, sizeof *b->records);
-	b->touched = xcalloc(capacity, sizeof *b->touched);
+	b->records = xmap_small(capacity * sizeof *b->records);
+	b->touched = xmap_small(capacity * sizeof *b->touched);
 	b->order = xcalloc(capacity, sizeof *b->order);
 }
 
 void batch_finish(struct batch *b)
 {
 	arena_finish(&b->arena);
-	free(b->records);
-	free(b->touched);
+	xunmap(b->records, b->capacity * sizeof *b->records);
+	xunmap(b->touched, b->capacity * sizeof *b->touched);
 	free(b->order);
 }
 
@@ -46,6 +46,7 @@ void batch_reset(struct batch *b, int64_t begin_offset)
 	b->closed_ms = 0;
 	b->journal_count = 0;
 	b->dead_letter_count = 0;
+	b->refused_count = 0;
 	b->duplicate_count = 0;
 	b->remembered_count = 0;
 	b->touched_count = 0;

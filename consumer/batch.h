@@ -19,21 +19,26 @@
 #include "dedupe.h"
 #include "message.h"
 
-/* A message and what becomes of it. */
+/*
+ * A message and what becomes of it.  A batch is walked again and again; what most walks look at is
+ * in the first line of the cache, down to the event's currency and type.
+ */
 struct record {
-	struct event event; /* if dead_reason is DEAD_NONE or DEAD_ID_CONFLICT */
-	struct dedupe_id id;
-	struct message message;
-	const char *detail;  /* of a dead letter: a constant sentence */
 	balance_ref balance; /* BALANCE_NONE until it is resolved */
 	uint8_t dead_reason; /* enum dead_reason */
 	uint8_t outcome;     /* enum outcome */
 	uint8_t refusal;     /* enum refusal */
+	struct dedupe_id id;
+	struct event event; /* if dead_reason is DEAD_NONE or DEAD_ID_CONFLICT */
 	/* of a journal row: */
 	i128 available_after;
 	i128 frozen_after;
 	int64_t prev_offset; /* -1: the first of its account and currency */
+	struct message message;
+	const char *detail; /* of a dead letter: a constant sentence */
 };
+
+_Static_assert(sizeof(struct record) == 256, "whole lines of the cache");
 
 /* A balance that the batch changed, or to which it added a journal row. */
 struct touched {
@@ -57,6 +62,7 @@ struct batch {
 	/* counted by the ledger: */
 	size_t journal_count;
 	size_t dead_letter_count;
+	size_t refused_count; /* of the journal's */
 	size_t duplicate_count;
 	size_t remembered_count; /* ids that dedupe took in for this batch */
 	struct touched *touched; /* in the order in which they were met */

@@ -29,10 +29,10 @@ enum event_type {
 struct event {
 	int64_t account_id; /* 1 to INT64_MAX */
 	currency_t currency;
-	i128 amount;     /* 1 to DECIMAL_MAX */
-	int64_t time_ms; /* 0 to EVENT_TIME_MAX_MS */
-	uint8_t type;    /* enum event_type */
+	uint8_t type; /* enum event_type */
 	uint8_t transaction_id_length;
+	i128 amount;                             /* 1 to DECIMAL_MAX */
+	int64_t time_ms;                         /* 0 to EVENT_TIME_MAX_MS */
 	char transaction_id[TRANSACTION_ID_MAX]; /* not NUL-terminated */
 };
 

@@ -82,15 +82,6 @@ static int64_t halt_for_foreign(struct partition *p, const struct balance_row *r
 		row->balance.last_offset, row->key.account_id, currency);
 }
 
-/* Nobody has these balances: the partition began with none, and has all that came since. */
-static int64_t begin_missing(struct partition *p, size_t missing)
-{
-	for (size_t i = 0; i < missing; i++)
-		p->rows[i] = (struct balance_row){.key = p->missing[i]};
-	ledger_load(&p->ledger, p->prepared, p->rows, missing);
-	return 0;
-}
-
 static int64_t load_missing(struct partition *p, size_t missing)
 {
 	int64_t wait_ms = 0;
@@ -120,8 +111,7 @@ int64_t fetch_balances(struct partition *p)
 	int64_t wait_ms;
 
 	if (missing > 0) {
-		wait_ms = balances_complete(p->ledger.balances) ? begin_missing(p, missing)
-								: load_missing(p, missing);
+		wait_ms = load_missing(p, missing);
 		if (wait_ms > 0 || p->state == PARTITION_HALTED)
 			return wait_ms;
 		missing = ledger_resolve(&p->ledger, p->prepared, p->resolved, p->missing);

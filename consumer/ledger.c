@@ -11,6 +11,9 @@
 #define PREFETCH_NEAR 8
 #define NO_TOUCH      UINT32_MAX
 
+/* Of an account that nothing happened to yet. */
+static const struct balance no_balance = {.last_offset = -1};
+
 static const char conflict_detail[] =
 	"transaction_id is known for this account with another currency, type or amount";
 
@@ -73,26 +76,49 @@ static struct balance_key record_key(const struct record *record)
 	return (struct balance_key){record->event.account_id, record->event.currency};
 }
 
+/* Whether the record has a balance to be found still. */
+static bool unresolved(const struct record *record)
+{
+	return record->dead_reason == DEAD_NONE && record->balance == BALANCE_NONE;
+}
+
+/* Finds and pins its balance; makes it if it is nowhere else.  false: the database must be asked.
+ */
+static bool resolve_record(
+	struct ledger *ledger, const struct batch *b, struct record *record, uint64_t hash)
+{
+	struct balance_key key = record_key(record);
+
+	record->balance = balances_find_hashed(ledger->balances, key, hash);
+	if (record->balance != BALANCE_NONE)
+		balances_pin(ledger->balances, record->balance, b->pin);
+	else if (balances_complete(ledger->balances))
+		record->balance = balances_add(ledger->balances, key, &no_balance, b->pin);
+	return record->balance != BALANCE_NONE;
+}
+
+/* Three walks in one, so that a record's hash is computed once: the first is PREFETCH_FAR ahead of
+ * the last. */
 size_t ledger_resolve(
 	struct ledger *ledger, struct batch *b, size_t from, struct balance_key *ret_missing)
 {
+	uint64_t hashes[PREFETCH_FAR];
 	size_t missing = 0;
 
-	for (size_t i = from; i < b->count; i++) {
-		struct record *record = &b->records[i];
+	for (size_t far = from; far < b->count + PREFETCH_FAR; far++) {
+		size_t near = far - (PREFETCH_FAR - PREFETCH_NEAR);
+		size_t i = far - PREFETCH_FAR;
 
-		if (i + PREFETCH_FAR < b->count)
-			balances_prefetch(ledger->balances, record_key(record + PREFETCH_FAR));
-		if (i + PREFETCH_NEAR < b->count)
-			balances_prefetch_entry(
-				ledger->balances, record_key(record + PREFETCH_NEAR));
-		if (record->dead_reason != DEAD_NONE || record->balance != BALANCE_NONE)
-			continue;
-		record->balance = balances_find(ledger->balances, record_key(record));
-		if (record->balance == BALANCE_NONE)
-			ret_missing[missing++] = record_key(record);
-		else
-			balances_pin(ledger->balances, record->balance, b->pin);
+		if (far >= from + PREFETCH_FAR && unresolved(&b->records[i]) &&
+			!resolve_record(ledger, b, &b->records[i], hashes[i % PREFETCH_FAR]))
+			ret_missing[missing++] = record_key(&b->records[i]);
+		if (far >= from + PREFETCH_FAR - PREFETCH_NEAR && near < b->count)
+			balances_prefetch_entry(ledger->balances, hashes[near % PREFETCH_FAR]);
+		if (far < b->count) {
+			hashes[far % PREFETCH_FAR] = balances_hash(
+				ledger->balances, record_key(&b->records[far]));
+			balances_prefetch(ledger->balances, hashes[far % PREFETCH_FAR]);
+		}
 	}
 	return order_keys(ret_missing, missing, ledger->order_scratch);
 }
@@ -100,14 +126,12 @@ size_t ledger_resolve(
 void ledger_load(
 	struct ledger *ledger, struct batch *b, const struct balance_row *rows, size_t count)
 {
-	static const struct balance none = {.last_offset = -1};
-
 	for (size_t i = 0; i < count; i++) {
 		const struct balance_row *row = &rows[i];
 
 		assert(balances_find(ledger->balances, row->key) == BALANCE_NONE);
-		balances_add(
-			ledger->balances, row->key, row->found ? &row->balance : &none, b->pin);
+		balances_add(ledger->balances, row->key, row->found ? &row->balance : &no_balance,
+			b->pin);
 	}
 }
 
@@ -170,10 +194,27 @@ void ledger_dedupe(struct ledger *ledger, struct batch *b)
 
 /* The rules ----------------------------------------------------------------------------------- */
 
+/* A table for the batch at hand: a small batch does not pay for the largest. */
+static void clear_touches(struct ledger *ledger, size_t count)
+{
+	size_t capacity = 1;
+
+	while (capacity < 2 * count)
+		capacity *= 2;
+	assert(capacity <= ledger->touch_capacity);
+	ledger->touch_mask = capacity - 1;
+	memset(ledger->touches, 0xff, capacity * sizeof *ledger->touches);
+}
+
+static size_t touch_home(const struct ledger *ledger, balance_ref ref)
+{
+	return ref * UINT64_C(0x9e3779b97f4a7c15) >> 32 & ledger->touch_mask;
+}
+
 static struct touched *touch(struct ledger *ledger, struct batch *b, const struct record *record)
 {
-	size_t mask = ledger->touch_capacity - 1;
-	size_t position = record->balance * UINT64_C(0x9e3779b97f4a7c15) >> 32 & mask;
+	size_t mask = ledger->touch_mask;
+	size_t position = touch_home(ledger, record->balance);
 	struct touched *touched;
 
 	for (; ledger->touches[position] != NO_TOUCH; position = (position + 1) & mask) {
@@ -204,7 +245,9 @@ static void apply_record(struct ledger *ledger, struct batch *b, struct record *
 	record->frozen_after = balance->frozen;
 	record->prev_offset = balance->last_offset;
 	balance->last_offset = record->message.offset;
+	balances_set(ledger->balances, touched->ref, balance);
 	b->journal_count++;
+	b->refused_count += record->refusal != REFUSAL_NONE;
 }
 
 static void prefetch_balance(const struct ledger *ledger, const struct record *record)
@@ -213,23 +256,22 @@ static void prefetch_balance(const struct ledger *ledger, const struct record *r
 		balances_prefetch_ref(ledger->balances, record->balance);
 }
 
+static void prefetch_touch(const struct ledger *ledger, const struct record *record)
+{
+	__builtin_prefetch(&ledger->touches[touch_home(ledger, record->balance)], 1);
+	prefetch_balance(ledger, record);
+}
+
 void ledger_apply(struct ledger *ledger, struct batch *b, int64_t now_ms)
 {
 	assert(ledger->batch == b && b->touched_count == 0);
-	memset(ledger->touches, 0xff, ledger->touch_capacity * sizeof *ledger->touches);
-
+	clear_touches(ledger, b->count);
 	for (size_t i = 0; i < b->count; i++) {
 		if (i + PREFETCH_NEAR < b->count)
-			prefetch_balance(ledger, &b->records[i + PREFETCH_NEAR]);
+			prefetch_touch(ledger, &b->records[i + PREFETCH_NEAR]);
 		if (b->records[i].outcome == OUTCOME_PENDING)
 			apply_record(ledger, b, &b->records[i]);
 	}
-	for (size_t i = 0; i < b->touched_count; i++) {
-		if (i + PREFETCH_FAR < b->touched_count)
-			balances_prefetch_ref(ledger->balances, b->touched[i + PREFETCH_FAR].ref);
-		balances_set(ledger->balances, b->touched[i].ref, &b->touched[i].after);
-	}
-
 	order_touched(b->touched, b->touched_count, ledger->order_scratch, b->order);
 	b->closed_ms = now_ms;
 	assert(b->journal_count + b->dead_letter_count + b->duplicate_count == b->count);
@@ -270,6 +312,7 @@ void ledger_undo(struct ledger *ledger, struct batch *b)
 
 	b->remembered_count = 0;
 	b->journal_count = 0;
+	b->refused_count = 0;
 	b->dead_letter_count = 0;
 	b->duplicate_count = 0;
 	b->touched_count = 0;

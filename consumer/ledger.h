@@ -32,6 +32,7 @@ struct ledger {
 	const struct batch *batch; /* the one in the ledger, or NULL */
 	uint32_t *touches;         /* while applying: from a balance to its place in touched[] */
 	size_t touch_capacity;
+	size_t touch_mask; /* of the part that the batch needs */
 	struct order_item *order_scratch;
 };
 
@@ -56,7 +57,8 @@ void ledger_clear(struct ledger *ledger);
 
 /*
  * Pins the balances in memory that records from `from` on need.  Keys that are not in memory are
- * written to ret_missing (room for one a record), each once, sorted; returns how many.
+ * written to ret_missing (room for one a record), each once, sorted; returns how many.  While
+ * memory is complete (balances_begin_complete) they are nowhere, and are made here.
  */
 size_t ledger_resolve(
 	struct ledger *ledger, struct batch *b, size_t from, struct balance_key *ret_missing);

@@ -248,17 +248,13 @@ int64_t partition_check_layout(struct partition *p)
 
 static void count_outcomes(struct partition_metrics *metrics, const struct batch *b)
 {
-	uint64_t outcomes[OUTCOME_DEAD_LETTER + 1] = {0};
-
-	for (size_t i = 0; i < b->count; i++) {
-		const struct record *record = &b->records[i];
-
-		outcomes[record->outcome]++;
-		if (record->dead_reason != DEAD_NONE)
-			counter_add(&metrics->dead_letters[record->dead_reason], 1);
-	}
-	for (int outcome = 0; outcome <= OUTCOME_DEAD_LETTER; outcome++)
-		counter_add(&metrics->outcomes[outcome], outcomes[outcome]);
+	counter_add(&metrics->outcomes[OUTCOME_APPLIED], b->journal_count - b->refused_count);
+	counter_add(&metrics->outcomes[OUTCOME_REFUSED], b->refused_count);
+	counter_add(&metrics->outcomes[OUTCOME_DUPLICATE], b->duplicate_count);
+	counter_add(&metrics->outcomes[OUTCOME_DEAD_LETTER], b->dead_letter_count);
+	for (size_t i = 0; i < b->count && b->dead_letter_count > 0; i++)
+		if (b->records[i].dead_reason != DEAD_NONE)
+			counter_add(&metrics->dead_letters[b->records[i].dead_reason], 1);
 	histogram_observe(&metrics->flush_events, &bounds_events, (int64_t)b->count);
 }
 

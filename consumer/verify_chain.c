@@ -328,7 +328,7 @@ static int add_balance(struct verify_chain *chain, const struct verify_row *row,
 
 void verify_chain_prefetch(const struct verify_chain *chain, const struct verify_row *row)
 {
-	balances_prefetch(chain->balances, row_key(row));
+	balances_prefetch(chain->balances, balances_hash(chain->balances, row_key(row)));
 }
 
 int verify_chain_row(struct verify_chain *chain, const struct verify_row *row, struct error *err)

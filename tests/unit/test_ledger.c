@@ -96,6 +96,7 @@ static void test_outcomes(void **state)
 	assert_int_equal(b->records[3].dead_reason, DEAD_ID_CONFLICT);
 	assert_int_equal(b->records[7].dead_reason, DEAD_MALFORMED);
 	assert_int_equal(b->journal_count, 4);
+	assert_int_equal(b->refused_count, 1);
 	assert_int_equal(b->dead_letter_count, 2);
 	assert_int_equal(b->duplicate_count, 2);
 	assert_int_equal(b->touched_count, 2);
@@ -231,6 +232,27 @@ static void test_missing(void **state)
 	assert_int_equal(balance_of(w, 3).version, 1);
 }
 
+/* A new ledger has all balances that there are: those of new accounts are made, not asked for. */
+static void test_complete(void **state)
+{
+	struct world *w = *state;
+	struct balance_key missing[EVENTS];
+
+	balances_begin_complete(w->ledger.balances);
+	for (int64_t i = 0; i < EVENTS - 1; i++)
+		fixture_add(&w->batch, 100 + i, (char[]){(char)('!' + i), '\0'}, 1 + i % 40,
+			"DEPOSIT", "5");
+	fixture_add(&w->batch, 100 + EVENTS, "d", 99, "DEPOSIT", "nonsense");
+	assert_int_equal(ledger_resolve(&w->ledger, &w->batch, 0, missing), 0);
+	assert_int_equal(balances_count(w->ledger.balances), 40);
+	decide(w);
+	assert_int_equal(w->batch.records[0].prev_offset, -1);
+	assert_int_equal(w->batch.records[40].prev_offset, 100);
+	assert_int_equal(balance_of(w, 1).version, 2);
+	assert_int_equal(balance_of(w, 30).version, 1);
+	assert_int_equal(w->batch.known_count, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -240,6 +262,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_learned, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_touched_sorted, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_missing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_complete, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("ledger", tests, NULL, NULL);
