@@ -49,6 +49,5 @@ void datetime_format(int64_t time_ms, char *text)
 	digits_2(ms / 3600000, text + 11);
 	digits_2(ms / 60000 % 60, text + 14);
 	digits_2(ms / 1000 % 60, text + 17);
-	text[20] = (char)('0' + ms % 1000 / 100);
-	digits_2(ms % 100, text + 21);
+	digits_3(ms % 1000, text + 20);
 }

@@ -35,19 +35,27 @@ const uint64_t digits_power[20] = {
 	UINT64_C(10000000000000000000),
 };
 
+/* From its first digit that is not zero, or from the last one.  The zeros before it, the word's low
+ * bytes, come to be behind it. */
+static size_t put_highest(uint32_t number, char *text)
+{
+	uint64_t word = digits_word(number);
+	unsigned zeros = (unsigned)__builtin_ctzll(word | UINT64_C(1) << 56) / 8;
+	unsigned shift = 8 * zeros;
+
+	word |= DIGITS_ZEROS;
+	word = htole64(word >> shift | word << (64 - shift) % 64);
+	memcpy(text, &word, sizeof(word));
+	return sizeof(word) - zeros;
+}
+
 size_t digits_u64(uint64_t number, char *text)
 {
-	size_t length = digits_count(number);
-	char *at = text + length;
+	size_t length;
 
-	while (number >= 100) {
-		at -= 2;
-		digits_2((unsigned)(number % 100), at);
-		number /= 100;
-	}
-	if (number >= 10)
-		digits_2((unsigned)number, text);
-	else
-		*text = (char)('0' + number);
-	return length;
+	if (number < 100000000)
+		return put_highest((uint32_t)number, text);
+	length = digits_u64(number / 100000000, text);
+	digits_8((uint32_t)(number % 100000000), text + length);
+	return length + 8;
 }

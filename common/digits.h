@@ -5,6 +5,7 @@
 #ifndef COMMON_DIGITS_H
 #define COMMON_DIGITS_H
 
+#include <endian.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -17,19 +18,17 @@ extern const char digits_pairs[201];
 /* 10^0 to 10^19 */
 extern const uint64_t digits_power[20];
 
-/* How many digits a number has: 1 to 20; 0 has one. */
-static inline size_t digits_count(uint64_t number)
-{
-	unsigned bits = 64 - (unsigned)__builtin_clzll(number | 1);
-	unsigned guess = bits * 1233 >> 12; /* log10(2) = 1233 / 4096 and a little */
-
-	return guess + (number >= digits_power[guess]) + (number == 0);
-}
-
 /* Exactly two digits; number is below 100. */
 static inline void digits_2(unsigned number, char *text)
 {
 	memcpy(text, digits_pairs + 2 * number, 2);
+}
+
+/* Exactly three digits; number is below 1,000. */
+static inline void digits_3(unsigned number, char *text)
+{
+	*text = (char)('0' + number / 100);
+	digits_2(number % 100, text + 1);
 }
 
 /* Exactly four digits; number is below 10,000. */
@@ -39,17 +38,36 @@ static inline void digits_4(unsigned number, char *text)
 	digits_2(number % 100, text + 2);
 }
 
+#define DIGITS_ZEROS UINT64_C(0x3030303030303030) /* "00000000" */
+
+/*
+ * The eight digits of a number below 10^8, each 0 to 9 in a byte, the first in the lowest.  Parts
+ * are divided side by side: two of four digits by 100, then four of two by 10; the factors are the
+ * reciprocals, rounded up, and exact for such small numbers.
+ */
+static inline uint64_t digits_word(uint32_t number)
+{
+	uint64_t fours = number / 10000 | (uint64_t)(number % 10000) << 32;
+	uint64_t hundreds = (fours * 5243 >> 19) & UINT64_C(0x0000007f0000007f);
+	uint64_t twos = hundreds | (fours - hundreds * 100) << 16;
+	uint64_t tens = (twos * 103 >> 10) & UINT64_C(0x000f000f000f000f);
+
+	return tens | (twos - tens * 10) << 8;
+}
+
 /* Exactly eight digits; number is below 10^8. */
 static inline void digits_8(uint32_t number, char *text)
 {
-	digits_4(number / 10000, text);
-	digits_4(number % 10000, text + 4);
+	uint64_t word = htole64(digits_word(number) | DIGITS_ZEROS);
+
+	memcpy(text, &word, sizeof(word));
 }
 
-/* As many digits as it takes, at most DIGITS_U64_MAX; returns how many. */
+/* As many digits as it takes; returns how many.  The text has room for DIGITS_U64_MAX characters,
+ * and those behind the number may be written over. */
 size_t digits_u64(uint64_t number, char *text);
 
-/* The same with a sign where there is one: at most DIGITS_U64_MAX characters. */
+/* The same with a sign where there is one: then no more characters either. */
 static inline size_t digits_i64(int64_t number, char *text)
 {
 	if (number >= 0)

@@ -10,7 +10,6 @@
 #include <assert.h>
 #include <string.h>
 
-#include "datetime.h"
 #include "digits.h"
 
 #define PREFETCH_DISTANCE 8
@@ -55,10 +54,18 @@ static inline char *put_amount(char *at, i128 amount)
 	return at + decimal_format(amount, at);
 }
 
-static inline char *put_time(char *at, int64_t time_ms)
+/* Times follow each other: within a second only the last three digits are another row's. */
+static inline char *put_time(struct encoder *enc, char *at, int64_t time_ms)
 {
-	datetime_format(time_ms, at);
-	return at + DATETIME_LENGTH;
+	int64_t second = time_ms / 1000;
+
+	if (second != enc->second) {
+		datetime_format(second * 1000, enc->time);
+		enc->second = second;
+	}
+	at = put_bytes(at, enc->time, DATETIME_LENGTH);
+	digits_3((unsigned)(time_ms - second * 1000), at - 3);
+	return at;
 }
 
 /* The machine's clock may be wrong; a row with a wrong time is better than none. */
@@ -85,7 +92,7 @@ static char *put_transaction_id(char *at, const struct event *event)
 	return at;
 }
 
-static char *put_journal_row(const struct encoder *enc, const struct record *record, char *at)
+static char *put_journal_row(struct encoder *enc, const struct record *record, char *at)
 {
 	const struct event *event = &record->event;
 	bool applied = record->outcome == OUTCOME_APPLIED;
@@ -102,14 +109,14 @@ static char *put_journal_row(const struct encoder *enc, const struct record *rec
 	at = put_text(put_tab(at), applied ? "SUCCESS" : "FAILED");
 	at = put_tab(at);
 	at = applied ? put_null(at) : put_text(at, refusal_text(record->refusal));
-	at = put_time(put_tab(at), event->time_ms);
+	at = put_time(enc, put_tab(at), event->time_ms);
 	at = put_tab(at);
 	at = record->prev_offset < 0 ? put_null(at) : put_integer(at, record->prev_offset);
 	*at++ = '\n';
 	return at;
 }
 
-static char *put_balance_row(const struct encoder *enc, const struct touched *touched, char *at)
+static char *put_balance_row(struct encoder *enc, const struct touched *touched, char *at)
 {
 	const struct balance *balance = &touched->after;
 
@@ -120,7 +127,7 @@ static char *put_balance_row(const struct encoder *enc, const struct touched *to
 	at = put_integer(put_tab(at), balance->version);
 	at = put_bytes(put_tab(at), enc->partition, enc->partition_length);
 	at = put_integer(put_tab(at), balance->last_offset);
-	at = put_time(put_tab(at), closed_ms(enc->batch));
+	at = put_time(enc, put_tab(at), closed_ms(enc->batch));
 	*at++ = '\n';
 	return at;
 }
@@ -158,8 +165,8 @@ static char *put_tail(struct encoder *enc, const struct record *record, char *at
 	bool fits = time_ms >= 0 && time_ms <= DATETIME_MAX_MS;
 
 	at = put_tab(at);
-	at = fits ? put_time(at, time_ms) : put_null(at);
-	at = put_time(put_tab(at), closed_ms(enc->batch));
+	at = fits ? put_time(enc, at, time_ms) : put_null(at);
+	at = put_time(enc, put_tab(at), closed_ms(enc->batch));
 	*at++ = '\n';
 	enc->letter = NULL;
 	return at;
@@ -313,7 +320,7 @@ size_t encode_rows(const struct batch *b, enum store_table table)
 void encode_init(struct encoder *enc, const struct flush_request *request, enum store_table table)
 {
 	assert(request->partition >= 0);
-	*enc = (struct encoder){.batch = request->batch, .table = table};
+	*enc = (struct encoder){.batch = request->batch, .table = table, .second = -1};
 	enc->partition_length = digits_u64((uint64_t)request->partition, enc->partition);
 }
 

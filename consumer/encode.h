@@ -14,6 +14,7 @@
 #ifndef CONSUMER_ENCODE_H
 #define CONSUMER_ENCODE_H
 
+#include "datetime.h"
 #include "store.h"
 
 /* The columns of the rows, in their order: for the statement that takes them. */
@@ -37,6 +38,8 @@ struct encoder {
 	size_t rows; /* begun so far */
 	char partition[12];
 	size_t partition_length;
+	int64_t second; /* of the time that was last written, and its text */
+	char time[DATETIME_LENGTH];
 	/* A dead letter under way: */
 	const struct record *letter;
 	int part;        /* of the row, to be written next */

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "decimal.h"
+#include "digits.h"
 #include "embed.h"
 #include "mem.h"
 
@@ -176,16 +177,7 @@ static int snapshot_write_marker(struct snapshot *s, int32_t partition, const ch
 
 static char *put_number(char *at, uint64_t number)
 {
-	char digits[20];
-	size_t length = 0;
-
-	do {
-		digits[length++] = (char)('0' + number % 10);
-		number /= 10;
-	} while (number);
-	while (length)
-		*at++ = digits[--length];
-	return at;
+	return at + digits_u64(number, at);
 }
 
 static char *put_text(char *at, const char *text, size_t length)
