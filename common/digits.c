@@ -53,6 +53,14 @@ size_t digits_u64(uint64_t number, char *text)
 {
 	size_t length;
 
+	if (number < 10) {
+		*text = (char)('0' + number);
+		return 1;
+	}
+	if (number < 100) {
+		digits_2((unsigned)number, text);
+		return 2;
+	}
 	if (number < 100000000)
 		return put_highest((uint32_t)number, text);
 	length = digits_u64(number / 100000000, text);
