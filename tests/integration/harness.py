@@ -11,7 +11,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from decimal import Decimal
 from pathlib import Path
 
@@ -147,8 +147,16 @@ class Instance:
         try:
             return self.process.wait(timeout_s)
         except subprocess.TimeoutExpired:
+            self.log_threads()
             self.kill()
             raise
+
+    def log_threads(self):
+        """What each thread does, into the log, where there is a gdb."""
+        with open(self.log_path, "ab") as log, suppress(FileNotFoundError):
+            subprocess.run(["gdb", "-p", str(self.process.pid), "-batch",
+                            "-ex", "thread apply all backtrace"],
+                           stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
 
 
 class Ledger:
