@@ -23,8 +23,8 @@ struct instance {
 	struct wakeup wakeup;
 	pthread_t thread;
 	atomic_bool ended;
-	_Atomic int64_t
-		give_up_ms; /* when a stop no longer waits for the workers; NEVER: no stop */
+	/* When a stop no longer waits for the workers; NEVER: no stop. */
+	_Atomic int64_t give_up_ms;
 
 	pthread_mutex_t lock;    /* guards what follows; only the thread changes it */
 	struct worker **workers; /* by partition; NULL: not ours */
