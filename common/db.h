@@ -44,7 +44,7 @@ struct db_options {
 /*
  * Timeouts for a connection that holds row locks which the next owner of a lease may need: the
  * server ends the session, and with it the locks, within 6/10 of the TTL; our own waits for locks
- * are short, and a log-in, which nobody can interrupt, takes a third of the TTL at most.
+ * are short, and a log-in, which may not be interrupted, takes a third of the TTL at most.
  */
 void db_options_set_lease(struct db_options *options, int64_t ttl_ms);
 
@@ -61,8 +61,8 @@ bool db_connected(const struct db *db);
 
 /*
  * Ends the use of a connection from another thread, for good: the call that waits for the server
- * fails at once, and every later one, db_connect included, with DB_LOST and db_errno 0.  Only the
- * library's own log-in cannot be interrupted; connect_timeout_ms bounds it.  Whether a statement
+ * fails at once, and every later one, db_connect included, with DB_LOST and db_errno 0.  Only a
+ * log-in may go on (with Connector/C it does); connect_timeout_ms bounds it.  Whether a statement
  * that was under way is executed is unknown, as after any lost connection.
  */
 void db_interrupt(struct db *db);

@@ -1,8 +1,8 @@
 /*
  * The connection of db.h: opened, set up, interrupted, closed.
  *
- * What differs between MariaDB's Connector/C and Oracle's libmysqlclient (my_bool, TLS, the socket)
- * is in the section "two libraries" and nowhere else.
+ * What differs between MariaDB's Connector/C and Oracle's libmysqlclient (my_bool, TLS, the socket,
+ * logging in) is in the section "two libraries" and nowhere else.
  *
  * Interrupting: another thread shuts the socket down, so that the library's read or write ends.  It
  * does so on a duplicate of the descriptor, which only this file closes, under db->lock: the
@@ -18,15 +18,28 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <errmsg.h>
+
+#include "db_errors.h"
 #include "mem.h"
 
 #define PACKET_BYTES_MAX (64ul * 1024 * 1024)
+#define LOG_IN_POLL_MS   10
+
+/* As the libraries want it. */
+struct address {
+	const char *host;
+	const char *socket;   /* or NULL */
+	const char *database; /* or NULL */
+	unsigned port;
+};
 
 /* Two libraries ------------------------------------------------------------------------------- */
 
@@ -55,6 +68,17 @@ static int socket_of(MYSQL *mysql)
 {
 	return mysql_get_socket(mysql);
 }
+
+static enum db_result log_in(
+	struct db *db, const struct address *to, const char *purpose, struct error *err)
+{
+	const struct db_options *options = &db->options;
+
+	if (!mysql_real_connect(db->mysql, to->host, options->user, options->password, to->database,
+		    to->port, to->socket, CLIENT_FOUND_ROWS))
+		return db_failed(db, purpose, err);
+	return DB_OK;
+}
 #else
 typedef bool db_bool;
 
@@ -77,6 +101,53 @@ static void set_tls(MYSQL *mysql, const struct db_options *options)
 static int socket_of(MYSQL *mysql)
 {
 	return mysql->net.fd;
+}
+
+static enum db_result no_answer(struct db *db, const char *purpose, struct error *err)
+{
+	db_disconnect(db);
+	db->number = CR_CONN_HOST_ERROR;
+	error_set(err, -ETIMEDOUT, "%s: no answer within %lld ms; %s", purpose,
+		(long long)db->options.connect_timeout_ms, db_errors_remedy(db->number, "HY000"));
+	return DB_LOST;
+}
+
+/* The first statement makes the socket a blocking one again, and TLS would then wait in read(2),
+ * without the library's time-outs.  A read or write that returns soon is continued by the library
+ * with poll(2), which has them. */
+static void keep_timeouts(MYSQL *mysql)
+{
+	struct timeval soon = {.tv_usec = 1000};
+
+	setsockopt(socket_of(mysql), SOL_SOCKET, SO_RCVTIMEO, &soon, sizeof(soon));
+	setsockopt(socket_of(mysql), SOL_SOCKET, SO_SNDTIMEO, &soon, sizeof(soon));
+}
+
+/* The blocking call has no time-out while it sets TLS up. */
+static enum db_result log_in(
+	struct db *db, const struct address *to, const char *purpose, struct error *err)
+{
+	const struct db_options *options = &db->options;
+	int64_t begin_ms = db_now_ms(), most_ms = options->connect_timeout_ms;
+	MYSQL *mysql = db->mysql;
+	enum net_async_status status;
+
+	while ((status = mysql_real_connect_nonblocking(mysql, to->host, options->user,
+			options->password, to->database, to->port, to->socket,
+			CLIENT_FOUND_ROWS)) == NET_ASYNC_NOT_READY) {
+		struct pollfd answer = {
+			.fd = mysql->net.vio ? mysql->net.fd : -1, .events = POLLIN};
+
+		if (db_is_interrupted(db))
+			return db_given_up(db, purpose, err);
+		if (most_ms > 0 && db_now_ms() - begin_ms >= most_ms)
+			return no_answer(db, purpose, err);
+		poll(&answer, 1, LOG_IN_POLL_MS);
+	}
+	if (status != NET_ASYNC_COMPLETE)
+		return db_failed(db, purpose, err);
+	keep_timeouts(mysql);
+	return DB_OK;
 }
 #endif
 
@@ -263,15 +334,21 @@ static enum db_result open_connection(struct db *db, const char *purpose, struct
 {
 	const struct db_options *options = &db->options;
 	bool local = options->socket[0] != '\0';
+	struct address to = {
+		.host = local ? "localhost" : options->host,
+		.socket = local ? options->socket : NULL,
+		.database = options->database[0] ? options->database : NULL,
+		.port = (unsigned)options->port,
+	};
+	enum db_result result;
 
 	db->mysql = mysql_init(NULL);
 	if (!db->mysql)
 		return db_refuse(db, err, "%s: out of memory", purpose);
 	set_options(db);
-	if (!mysql_real_connect(db->mysql, local ? "localhost" : options->host, options->user,
-		    options->password, options->database[0] ? options->database : NULL,
-		    (unsigned)options->port, local ? options->socket : NULL, CLIENT_FOUND_ROWS))
-		return db_failed(db, purpose, err);
+	result = log_in(db, &to, purpose, err);
+	if (result != DB_OK)
+		return result;
 	if (options->tls_ca[0] && !mysql_get_ssl_cipher(db->mysql)) /* Connector/C lets it pass */
 		return db_refuse(db, err,
 			"%s: the server does not offer TLS; set it up there, or leave mysql.tls_ca "

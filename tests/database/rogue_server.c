@@ -13,7 +13,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define PACKET_MAX (1 << 20)
+#define PACKET_MAX      (1 << 20)
+#define CAPABILITIES_AT 26 /* in the greeting; 0x0800 of them is TLS */
+#define SILENCE_S       8
 
 struct rogue_server {
 	pthread_t thread;
@@ -61,19 +63,21 @@ static void send_greeting(struct rogue_server *rogue, int fd)
 {
 	/* protocol 10, version, thread, half of the salt, capabilities: 4.1, secure, plugin, LOCAL
 	 */
-	static const char greeting[] = "\x0a"
-				       "8.0.0-rogue\0"
-				       "\1\0\0\0"
-				       "12345678\0"
-				       "\x89\xa2"
-				       "\x2d"
-				       "\2\0"
-				       "\x08\0"
-				       "\x15"
-				       "\0\0\0\0\0\0\0\0\0\0"
-				       "123456789012\0"
-				       "mysql_native_password";
+	char greeting[] = "\x0a"
+			  "8.0.0-rogue\0"
+			  "\1\0\0\0"
+			  "12345678\0"
+			  "\x89\xa2"
+			  "\x2d"
+			  "\2\0"
+			  "\x08\0"
+			  "\x15"
+			  "\0\0\0\0\0\0\0\0\0\0"
+			  "123456789012\0"
+			  "mysql_native_password";
 
+	if (rogue->moment == ROGUE_SILENT_IN_TLS)
+		greeting[CAPABILITIES_AT + 1] |= 0x08;
 	rogue->sequence = 0;
 	send_packet(rogue, fd, greeting, sizeof(greeting));
 }
@@ -120,6 +124,17 @@ static void answer(struct rogue_server *rogue, int fd)
 		send_ok(rogue, fd);
 }
 
+/* Takes what comes until the client leaves; if that has to be brought about, a test has failed. */
+static void keep_silent(int fd)
+{
+	struct timeval silence = {.tv_sec = SILENCE_S};
+	char bytes[512];
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof(silence));
+	while (recv(fd, bytes, sizeof(bytes), 0) > 0)
+		;
+}
+
 static void *serve(void *context)
 {
 	struct rogue_server *rogue = context;
@@ -128,7 +143,9 @@ static void *serve(void *context)
 	if (fd < 0)
 		return NULL;
 	send_greeting(rogue, fd);
-	if (receive_packet(rogue, fd) > 0) {
+	if (rogue->moment == ROGUE_SILENT_IN_TLS) {
+		keep_silent(fd);
+	} else if (receive_packet(rogue, fd) > 0) {
 		send_ok(rogue, fd);
 		while (receive_packet(rogue, fd) > 0 && rogue->packet[0] != 1)
 			answer(rogue, fd);

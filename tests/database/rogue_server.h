@@ -1,6 +1,6 @@
 /*
  * A server that speaks just enough of MySQL's protocol to be trusted, and then asks the client for
- * a file, as a hostile or hijacked server would.
+ * a file, as a hostile or hijacked server would; or says nothing more, as behind a broken network.
  */
 #ifndef TESTS_DATABASE_ROGUE_SERVER_H
 #define TESTS_DATABASE_ROGUE_SERVER_H
@@ -11,6 +11,7 @@
 enum rogue_moment {
 	ROGUE_AT_FIRST_STATEMENT, /* asks in answer to the first statement */
 	ROGUE_AT_LOAD_DATA,       /* lets the client connect, asks in answer to a LOAD DATA */
+	ROGUE_SILENT_IN_TLS,      /* offers TLS, then swallows all; leaves after 8 s.  No file. */
 };
 
 struct rogue_server;

@@ -218,6 +218,28 @@ static void test_silence_is_noticed(void **state)
 	db_destroy(db);
 }
 
+/* A server that offers TLS and falls silent before it is set up: taken or demanded, connecting ends
+ * in time. */
+static void test_silence_within_tls_is_noticed(void **state)
+{
+	static const char *const cas[] = {"", "/nonexistent/ca.pem"};
+	struct mysql_env *env = *state;
+	struct db_options options = env->options;
+	int port;
+	bool asked;
+
+	options.connect_timeout_ms = 1000;
+	options.tls_verify = false;
+	for (size_t i = 0; i < sizeof(cas) / sizeof(cas[0]); i++) {
+		struct rogue_server *rogue = rogue_server_start(ROGUE_SILENT_IN_TLS, NULL, &port);
+
+		options.port = port;
+		options.tls_ca = cas[i];
+		assert_cannot_connect(&options, DB_LOST, "127.0.0.1");
+		rogue_server_stop(rogue, &asked);
+	}
+}
+
 /* Interrupting, from another thread ------------------------------------------------------------ */
 
 struct interruption {
@@ -292,6 +314,33 @@ static void test_an_interrupted_result_ends_at_once(void **state)
 	pthread_join(i.thread, NULL);
 	assert_of_no_use(db);
 	db_destroy(db);
+}
+
+/* A stop does not wait for a server that fell silent while the connection was made. */
+static void test_an_interrupted_connect_ends_soon(void **state)
+{
+	struct mysql_env *env = *state;
+	struct db_options options = env->options;
+	int64_t begin_ms = mysql_env_now_ms();
+	struct rogue_server *rogue;
+	struct interruption i;
+	struct error err;
+	struct db *db;
+	bool asked;
+	int port;
+
+	rogue = rogue_server_start(ROGUE_SILENT_IN_TLS, NULL, &port);
+	options.port = port;
+	options.connect_timeout_ms = 2000;
+	db = db_create(&options);
+	interrupt_after(&i, db, 200);
+	assert_int_equal(db_connect(db, &err), DB_LOST);
+	assert_true(mysql_env_now_ms() - begin_ms < 4000);
+	assert_non_null(strstr(err.text, "no longer wanted"));
+	pthread_join(i.thread, NULL);
+	assert_of_no_use(db);
+	db_destroy(db);
+	rogue_server_stop(rogue, &asked);
 }
 
 /* Before the first connection, between two, and just when one is made. */
@@ -575,6 +624,8 @@ int main(void)
 		TEST(test_failed_connections_say_why),
 		TEST(test_tls_is_not_given_up),
 		TEST(test_silence_is_noticed),
+		TEST(test_silence_within_tls_is_noticed),
+		TEST(test_an_interrupted_connect_ends_soon),
 		TEST(test_an_interrupted_statement_ends_at_once),
 		TEST(test_an_interrupted_result_ends_at_once),
 		TEST(test_an_interruption_is_not_forgotten),
