@@ -16,6 +16,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -42,6 +43,8 @@ struct address {
 };
 
 /* Two libraries ------------------------------------------------------------------------------- */
+
+static enum db_result make_handle(struct db *db, const char *purpose, struct error *err);
 
 #ifdef LIBMARIADB
 typedef my_bool db_bool;
@@ -73,7 +76,10 @@ static enum db_result log_in(
 	struct db *db, const struct address *to, const char *purpose, struct error *err)
 {
 	const struct db_options *options = &db->options;
+	enum db_result result = make_handle(db, purpose, err);
 
+	if (result != DB_OK)
+		return result;
 	if (!mysql_real_connect(db->mysql, to->host, options->user, options->password, to->database,
 		    to->port, to->socket, CLIENT_FOUND_ROWS))
 		return db_failed(db, purpose, err);
@@ -123,15 +129,19 @@ static void keep_timeouts(MYSQL *mysql)
 	setsockopt(socket_of(mysql), SOL_SOCKET, SO_SNDTIMEO, &soon, sizeof(soon));
 }
 
-/* The blocking call has no time-out while it sets TLS up. */
-static enum db_result log_in(
+/* The blocking call has no time-out while it sets TLS up.  This one tries only the first address of
+ * a name. */
+static enum db_result log_in_once(
 	struct db *db, const struct address *to, const char *purpose, struct error *err)
 {
 	const struct db_options *options = &db->options;
 	int64_t begin_ms = db_now_ms(), most_ms = options->connect_timeout_ms;
-	MYSQL *mysql = db->mysql;
+	enum db_result result = make_handle(db, purpose, err);
 	enum net_async_status status;
+	MYSQL *mysql = db->mysql;
 
+	if (result != DB_OK)
+		return result;
 	while ((status = mysql_real_connect_nonblocking(mysql, to->host, options->user,
 			options->password, to->database, to->port, to->socket,
 			CLIENT_FOUND_ROWS)) == NET_ASYNC_NOT_READY) {
@@ -148,6 +158,32 @@ static enum db_result log_in(
 		return db_failed(db, purpose, err);
 	keep_timeouts(mysql);
 	return DB_OK;
+}
+
+/* One address of a name after the other, connect_timeout_ms for each.  But a certificate is for the
+ * name, so where it is checked, the first address must do. */
+static enum db_result log_in(
+	struct db *db, const struct address *to, const char *purpose, struct error *err)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
+	bool checked = db->options.tls_ca[0] && db->options.tls_verify;
+	enum db_result result = DB_LOST;
+	struct address one = *to;
+	char host[NI_MAXHOST];
+
+	if (to->socket || checked || getaddrinfo(to->host, NULL, &hints, &list) != 0)
+		return log_in_once(db, to, purpose, err);
+	for (struct addrinfo *at = list; at; at = at->ai_next) {
+		int status = getnameinfo(
+			at->ai_addr, at->ai_addrlen, host, sizeof(host), NULL, 0, NI_NUMERICHOST);
+
+		one.host = status == 0 ? host : to->host;
+		result = log_in_once(db, &one, purpose, err);
+		if (result != DB_LOST || db->number != CR_CONN_HOST_ERROR)
+			break;
+	}
+	freeaddrinfo(list);
+	return result;
 }
 #endif
 
@@ -313,6 +349,15 @@ static void set_options(struct db *db)
 	set_tls(db->mysql, options);
 }
 
+static enum db_result make_handle(struct db *db, const char *purpose, struct error *err)
+{
+	db->mysql = mysql_init(NULL);
+	if (!db->mysql)
+		return db_refuse(db, err, "%s: out of memory", purpose);
+	set_options(db);
+	return DB_OK;
+}
+
 /* The kernel asks a silent peer whether it is there; a statement may take as long as it needs. */
 static void set_keepalive(struct db *db)
 {
@@ -340,13 +385,8 @@ static enum db_result open_connection(struct db *db, const char *purpose, struct
 		.database = options->database[0] ? options->database : NULL,
 		.port = (unsigned)options->port,
 	};
-	enum db_result result;
+	enum db_result result = log_in(db, &to, purpose, err);
 
-	db->mysql = mysql_init(NULL);
-	if (!db->mysql)
-		return db_refuse(db, err, "%s: out of memory", purpose);
-	set_options(db);
-	result = log_in(db, &to, purpose, err);
 	if (result != DB_OK)
 		return result;
 	if (options->tls_ca[0] && !mysql_get_ssl_cipher(db->mysql)) /* Connector/C lets it pass */
