@@ -46,6 +46,20 @@ struct address {
 
 static enum db_result make_handle(struct db *db, const char *purpose, struct error *err);
 
+static enum db_result log_in_blocking(
+	struct db *db, const struct address *to, const char *purpose, struct error *err)
+{
+	const struct db_options *options = &db->options;
+	enum db_result result = make_handle(db, purpose, err);
+
+	if (result != DB_OK)
+		return result;
+	if (!mysql_real_connect(db->mysql, to->host, options->user, options->password, to->database,
+		    to->port, to->socket, CLIENT_FOUND_ROWS))
+		return db_failed(db, purpose, err);
+	return DB_OK;
+}
+
 #ifdef LIBMARIADB
 typedef my_bool db_bool;
 
@@ -75,15 +89,7 @@ static int socket_of(MYSQL *mysql)
 static enum db_result log_in(
 	struct db *db, const struct address *to, const char *purpose, struct error *err)
 {
-	const struct db_options *options = &db->options;
-	enum db_result result = make_handle(db, purpose, err);
-
-	if (result != DB_OK)
-		return result;
-	if (!mysql_real_connect(db->mysql, to->host, options->user, options->password, to->database,
-		    to->port, to->socket, CLIENT_FOUND_ROWS))
-		return db_failed(db, purpose, err);
-	return DB_OK;
+	return log_in_blocking(db, to, purpose, err);
 }
 #else
 typedef bool db_bool;
@@ -112,7 +118,7 @@ static int socket_of(MYSQL *mysql)
 static enum db_result no_answer(struct db *db, const char *purpose, struct error *err)
 {
 	db_disconnect(db);
-	db->number = CR_CONN_HOST_ERROR;
+	db->number = CR_SERVER_LOST;
 	error_set(err, -ETIMEDOUT, "%s: no answer within %lld ms; %s", purpose,
 		(long long)db->options.connect_timeout_ms, db_errors_remedy(db->number, "HY000"));
 	return DB_LOST;
@@ -160,28 +166,50 @@ static enum db_result log_in_once(
 	return DB_OK;
 }
 
-/* One address of a name after the other, connect_timeout_ms for each.  But a certificate is for the
- * name, so where it is checked, the first address must do. */
-static enum db_result log_in(
-	struct db *db, const struct address *to, const char *purpose, struct error *err)
+/* One address after the other, connect_timeout_ms for each. */
+static enum db_result log_in_by_number(struct db *db, const struct address *to,
+	const struct addrinfo *list, const char *purpose, struct error *err)
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
-	bool checked = db->options.tls_ca[0] && db->options.tls_verify;
 	enum db_result result = DB_LOST;
 	struct address one = *to;
 	char host[NI_MAXHOST];
 
-	if (to->socket || checked || getaddrinfo(to->host, NULL, &hints, &list) != 0)
-		return log_in_once(db, to, purpose, err);
-	for (struct addrinfo *at = list; at; at = at->ai_next) {
+	for (const struct addrinfo *at = list; at; at = at->ai_next) {
 		int status = getnameinfo(
 			at->ai_addr, at->ai_addrlen, host, sizeof(host), NULL, 0, NI_NUMERICHOST);
 
 		one.host = status == 0 ? host : to->host;
 		result = log_in_once(db, &one, purpose, err);
-		if (result != DB_LOST || db->number != CR_CONN_HOST_ERROR)
+		if (result != DB_LOST || db_is_interrupted(db))
 			break;
 	}
+	return result;
+}
+
+/* A certificate is for a name, so the library has to know it.  Where the first address refuses, the
+ * blocking call tries the others, as nothing else does. */
+static enum db_result log_in_by_name(struct db *db, const struct address *to,
+	const struct addrinfo *list, const char *purpose, struct error *err)
+{
+	enum db_result result = log_in_once(db, to, purpose, err);
+	bool refused = result == DB_LOST && db->number == CR_CONN_HOST_ERROR;
+
+	return refused && list->ai_next ? log_in_blocking(db, to, purpose, err) : result;
+}
+
+static enum db_result log_in(
+	struct db *db, const struct address *to, const char *purpose, struct error *err)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
+	bool checked = db->options.tls_ca[0] && db->options.tls_verify;
+	enum db_result result;
+
+	if (to->socket || getaddrinfo(to->host, NULL, &hints, &list) != 0)
+		return log_in_once(db, to, purpose, err);
+	if (checked)
+		result = log_in_by_name(db, to, list, purpose, err);
+	else
+		result = log_in_by_number(db, to, list, purpose, err);
 	freeaddrinfo(list);
 	return result;
 }
