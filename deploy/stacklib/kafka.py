@@ -163,13 +163,19 @@ class Kafka(service.Service):
         self.wait_leaders(name, partitions)
 
     def delete_topic(self, name):
-        """Returns when the broker has forgotten it: whoever makes one of its name gets a new one."""
+        """Returns when the broker has forgotten it and put its logs away: what is written next under
+        its name goes into a new one."""
         self.ask(kafka_wire.delete_topic, name)
         deadline = time.monotonic() + 30
-        while name in self.ask(kafka_wire.metadata, [name])[1]:
+        while name in self.ask(kafka_wire.metadata, [name])[1] or self.logs(name):
             if time.monotonic() > deadline:
                 raise StackError(f"kafka: the topic {name} is still there after 30 s; see {self.log}")
             time.sleep(0.01)
+
+    def logs(self, name):
+        """The folders of a topic's partitions; one that is being deleted has another name."""
+        return [path for path in self.data.glob(f"{name}-*")
+                if path.name[len(name) + 1:].isdigit()]
 
     def delete_records(self, name, partition, before_offset):
         """Makes the log begin at `before_offset`; -1: everything goes."""

@@ -210,7 +210,9 @@ class Ledger:
     # Kafka
 
     def producer(self, **options):
-        return KafkaProducer(bootstrap_servers=self.stack.kafka.address, linger_ms=5,
+        # Metadata names the leader of a new partition a moment before it leads: tried again, in order.
+        return KafkaProducer(bootstrap_servers=self.stack.kafka.address, linger_ms=5, retries=100,
+                             max_in_flight_requests_per_connection=1,
                              request_timeout_ms=120_000,  # its checksums are Python's, too
                              **{"max_request_size": 20_000_000} | options)
 
@@ -245,9 +247,12 @@ class Ledger:
         else:
             producer.abort_transaction(30)
 
-    def make_topic_anew(self, partitions):
-        """Another log under the same name."""
+    def make_topic_anew(self, partitions, seen_by=None):
+        """Another log under the same name; `seen_by`: after this instance has seen that the old one is
+        gone (one that has not may read on for some seconds)."""
         self.stack.kafka.delete_topic(self.topic)
+        if seen_by:
+            eventually(lambda: "the topic went away" in seen_by.log, what="it sees that it is gone")
         assert self.stack.kafka.create_topic(self.topic, partitions), "the old one is gone"
 
     def messages(self, partition):

@@ -80,7 +80,7 @@ def test_topic_made_anew(make_ledger, running):
     ledger.wait_consumed()
     if not running:
         assert one.stop() == 0
-    ledger.make_topic_anew(1)
+    ledger.make_topic_anew(1, seen_by=one if running else None)
     ledger.publish([event(f"new-{number}", 1) for number in range(5)])
     if not running:
         ledger.start("two", wait=False)

@@ -11,9 +11,16 @@ TTL_MS = 3000
 OTHER_CONNECTIONS = 3  # leases, rebuilds of Redis, and a question of /status
 
 
+def thread_name(task):
+    try:
+        return (task / "comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):  # it has just ended
+        return None
+
+
 def threads(instance, name):
     tasks = Path(f"/proc/{instance.process.pid}/task").iterdir()
-    return sum((task / "comm").read_text().strip() == name for task in tasks)
+    return sum(thread_name(task) == name for task in tasks)
 
 
 def connections(ledger, cursor):

@@ -203,7 +203,7 @@ def test_topic_made_anew_goes_on_behind_the_old_end(make_ledger):
     one = ledger.start()
     ledger.publish([event(f"old-{number}", 1) for number in range(3)])
     ledger.wait_consumed()
-    ledger.make_topic_anew(1)
+    ledger.make_topic_anew(1, seen_by=one)
     cut = [event(f"new-{number}", 1) for number in range(3)]
     ledger.publish(cut + [event("new-3", 1), event("new-4", 1)])
     assert "OPERATIONS" in wait_halted(ledger, timeout_s=90)
