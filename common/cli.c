@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "manual.h"
 
 /* The process's log: main's, through the one door that log.h describes. */
 static struct log process_log;
@@ -32,6 +33,26 @@ static void print_choice(
 	fprintf(file, "usage: %s COMMAND [OPTION...]\n\n%s\n\n", program, summary);
 	command_print(commands, file);
 	fprintf(file, "\n`%s COMMAND --help` tells more.\n", program);
+}
+
+int cli_run(const char *program, const struct command *commands, void (*help)(FILE *file), int argc,
+	char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : "";
+	const struct command *command = command_find(commands, name);
+
+	if (command)
+		return command->run(argc - 1, argv + 1);
+	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+		return help(stdout), EXIT_DONE;
+	if (strcmp(name, "--help-config") == 0)
+		return manual_print_help(stdout), EXIT_DONE;
+	if (strcmp(name, "--version") == 0)
+		return printf("%s %s\n", program, LEDGERD_VERSION), EXIT_DONE;
+	if (*name)
+		fprintf(stderr, "%s: there is no command `%s`\n\n", program, name);
+	help(stderr);
+	return EXIT_USAGE;
 }
 
 int command_choose(const char *program, const char *summary, const struct command *commands,
@@ -82,4 +103,14 @@ int command_failed(const char *what, const struct error *err)
 {
 	fprintf(stderr, "%s: %s: %s\n", program_invocation_short_name, what, err->text);
 	return EXIT_FAILED;
+}
+
+int command_checked(const char *what, int rc, const char *good, const struct error *err)
+{
+	if (rc == 0)
+		printf("ok      %-6s %s\n", what, good);
+	else
+		printf("CHANGE  %-6s %s\n", what, err->text);
+	fflush(stdout);
+	return rc != 0;
 }

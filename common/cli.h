@@ -30,6 +30,13 @@ const struct command *command_find(const struct command *commands, const char *n
 /* A line for each. */
 void command_print(const struct command *commands, FILE *file);
 
+/*
+ * A program: runs the command that argv[1] names, or answers --help (help), --help-config and
+ * --version; the exit status.
+ */
+int cli_run(const char *program, const struct command *commands, void (*help)(FILE *file), int argc,
+	char **argv);
+
 /* A command that has commands of its own: runs the one that argv[1] names, or tells which there
  * are. */
 int command_choose(const char *program, const char *summary, const struct command *commands,
@@ -43,6 +50,10 @@ int command_choose(const char *program, const char *summary, const struct comman
 bool command_begin(const struct args_spec *spec, int argc, char **argv, struct args *ret_args,
 	struct config *ret_config, int *ret_status);
 void command_end(struct config *config);
+
+/* A line of `check-config`: what was checked, and that it is good, or the error.  Returns how many
+ * things are wrong: 0 or 1. */
+int command_checked(const char *what, int rc, const char *good, const struct error *err);
 
 /* Prints "<program>: <what>: <error>" and returns EXIT_FAILED. */
 int command_failed(const char *what, const struct error *err);

@@ -30,17 +30,6 @@ static const struct args_spec spec = {
 	.examples = examples,
 };
 
-/* A line for what was checked; returns how many things are wrong. */
-static int tell(const char *what, int rc, const char *good, const struct error *err)
-{
-	if (rc == 0)
-		printf("ok      %-6s %s\n", what, good);
-	else
-		printf("CHANGE  %-6s %s\n", what, err->text);
-	fflush(stdout);
-	return rc != 0;
-}
-
 /* Kafka ---------------------------------------------------------------------------------------- */
 
 static const char *entry_value(const rd_kafka_ConfigResource_t *resource, const char *name)
@@ -127,7 +116,7 @@ static int check_kafka(
 	snprintf(good, sizeof good, "%s: topic %s with %" PRId32 " partitions",
 		config->kafka.bootstrap_servers, config->kafka.topic, ret_layout->partitions);
 	kafka_close(rk);
-	return tell("kafka", rc, good, &err);
+	return command_checked("kafka", rc, good, &err);
 }
 
 /* MySQL ---------------------------------------------------------------------------------------- */
@@ -172,7 +161,7 @@ static int check_mysql(const struct config *config, const struct kafka_layout *l
 		result = check_meta(config, db, layout, &err);
 	servers_db_name(config, where, sizeof where);
 	snprintf(good, sizeof good, "%s: %s, schema up to date", where, db_server(db));
-	wrong = tell("mysql", result != DB_OK, good, &err);
+	wrong = command_checked("mysql", result != DB_OK, good, &err);
 	db_destroy(db);
 	return wrong;
 }
@@ -188,13 +177,13 @@ static int check_redis(const struct config *config)
 	int rc;
 
 	if (!config->redis.enabled)
-		return tell("redis", 0, "off (redis.enabled)", NULL);
+		return command_checked("redis", 0, "off (redis.enabled)", NULL);
 	snapshot = snapshot_redis_create(config);
 	rc = snapshot->ops->connect(snapshot, &err);
 	if (rc == 0)
 		rc = snapshot_redis_check(snapshot, &err);
 	snprintf(good, sizeof good, "%s:%" PRId64, config->redis.host, config->redis.port);
-	wrong = tell("redis", rc, good, &err);
+	wrong = command_checked("redis", rc, good, &err);
 	snapshot->ops->destroy(snapshot);
 	return wrong;
 }
@@ -220,7 +209,7 @@ int command_check_config(int argc, char **argv)
 
 	if (!command_begin(&spec, argc, argv, &args, &config, &status))
 		return status;
-	tell("file", 0, file_name(&args), NULL);
+	command_checked("file", 0, file_name(&args), NULL);
 	wrong = check_kafka(&config, &layout, &refused);
 	wrong += check_mysql(&config, &layout);
 	wrong += check_redis(&config);

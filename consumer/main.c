@@ -2,10 +2,8 @@
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "command.h"
-#include "manual.h"
 #include "signals.h"
 
 static const struct command commands[] = {
@@ -41,8 +39,7 @@ static void print_help(FILE *file)
 
 int main(int argc, char **argv)
 {
-	const char *name = argc > 1 ? argv[1] : "";
-	const struct command *command = command_find(commands, name);
+	const struct command *command = command_find(commands, argc > 1 ? argv[1] : "");
 
 	if (command && command->run == command_run) /* before any library starts a thread */
 		signals_block();
@@ -52,16 +49,5 @@ int main(int argc, char **argv)
 			stderr);
 		return EXIT_FAILED;
 	}
-	if (command)
-		return command->run(argc - 1, argv + 1);
-	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
-		return print_help(stdout), EXIT_DONE;
-	if (strcmp(name, "--help-config") == 0)
-		return manual_print_help(stdout), EXIT_DONE;
-	if (strcmp(name, "--version") == 0)
-		return printf("ledgerd %s\n", LEDGERD_VERSION), EXIT_DONE;
-	if (*name)
-		fprintf(stderr, "ledgerd: there is no command `%s`\n\n", name);
-	print_help(stderr);
-	return EXIT_USAGE;
+	return cli_run("ledgerd", commands, print_help, argc, argv);
 }

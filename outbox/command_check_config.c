@@ -24,17 +24,6 @@ static const struct args_spec spec = {
 	.examples = examples,
 };
 
-/* A line for what was checked; returns how many things are wrong. */
-static int tell(const char *what, int rc, const char *good, const struct error *err)
-{
-	if (rc == 0)
-		printf("ok      %-6s %s\n", what, good);
-	else
-		printf("CHANGE  %-6s %s\n", what, err->text);
-	fflush(stdout);
-	return rc != 0;
-}
-
 /* Only that a broker answers: which topics there are to be is the rows' matter. */
 static int check_kafka(const struct config *config, bool *ret_refused)
 {
@@ -53,7 +42,7 @@ static int check_kafka(const struct config *config, bool *ret_refused)
 			rc = kafka_error(config, code, &err, "asking for the brokers");
 	}
 	kafka_close(rk);
-	return tell("kafka", rc, config->kafka.bootstrap_servers, &err);
+	return command_checked("kafka", rc, config->kafka.bootstrap_servers, &err);
 }
 
 static int check_mysql(const struct config *config)
@@ -73,7 +62,7 @@ static int check_mysql(const struct config *config)
 		result = outbox_store_mysql_status(db, &status, &err);
 	servers_db_name(config, where, sizeof where);
 	db_destroy(db);
-	return tell("mysql", result != DB_OK, where, &err);
+	return command_checked("mysql", result != DB_OK, where, &err);
 }
 
 int command_check_config(int argc, char **argv)

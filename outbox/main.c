@@ -1,10 +1,8 @@
 /* The table of outboxd's commands, and nothing else. */
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "commands.h"
-#include "manual.h"
 #include "signals.h"
 
 static const struct command commands[] = {
@@ -32,22 +30,10 @@ static void print_help(FILE *file)
 
 int main(int argc, char **argv)
 {
-	const char *name = argc > 1 ? argv[1] : "";
-	const struct command *command = command_find(commands, name);
+	const struct command *command = command_find(commands, argc > 1 ? argv[1] : "");
 
 	if (command && command->run == command_run) /* before any library starts a thread */
 		signals_block();
 	signal(SIGPIPE, SIG_IGN); /* a server that hangs up is an error, not an end */
-	if (command)
-		return command->run(argc - 1, argv + 1);
-	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
-		return print_help(stdout), EXIT_DONE;
-	if (strcmp(name, "--help-config") == 0)
-		return manual_print_help(stdout), EXIT_DONE;
-	if (strcmp(name, "--version") == 0)
-		return printf("outboxd %s\n", LEDGERD_VERSION), EXIT_DONE;
-	if (*name)
-		fprintf(stderr, "outboxd: there is no command `%s`\n\n", name);
-	print_help(stderr);
-	return EXIT_USAGE;
+	return cli_run("outboxd", commands, print_help, argc, argv);
 }
