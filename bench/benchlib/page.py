@@ -293,9 +293,12 @@ def memory(found):
 
 def replay(found):
     own = found["replay"]
-    ends = found.get("end_to_end", {}).get("events_per_second")
-    part = f", {own['events_per_second'] / ends:.2f} of the rate end to end" if ends else ""
-    return said(f"{long(own['events_per_second'])} events a second{part}.")
+    ends = own["end_to_end_events_per_second"]
+    return table(("", "events/s", "of consuming them"),
+                 [(label, long(own[name]), f"{own[name] / ends:.2f}") for label, name in (
+                     ("consumed", "end_to_end_events_per_second"),
+                     ("replayed, one partition after the other", "events_per_second"),
+                     ("replayed, all partitions at once", "at_once_events_per_second"))])
 
 
 def capacity(found):

@@ -1,10 +1,12 @@
-"""`ledgerd replay --apply` over a log that was skipped.
+"""`ledgerd replay --apply` over a log that was skipped, beside consuming the same log.
 
-The topic is filled, and the offsets are moved to its end with a gap recorded for each partition, as
-`ledgerd resume --at-offset` would; then each partition is replayed from 0.
+The tables are emptied, and for each partition a gap is recorded up to the end of the log, as
+`ledgerd resume --at-offset` would; then each partition is replayed from 0: one after the other, as a
+person would, and once more all at once. Nobody owns them.
 """
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import confluent_kafka
 
@@ -16,29 +18,47 @@ from benchlib.errors import Failed
 def measure(bench):
     options = bench.options
     bench.start_stack()
-    if "replay" not in bench.run_tool(bench.program("consumer/ledgerd"), "--help"):
-        raise Failed("this ledgerd has no `replay`")
-    bench.new_topic()
-    bench.new_database()
-    bench.empty_redis()
     found = {"settings": end_to_end.settings(bench)}
-    prepare(bench)
-    seconds = replay_all(bench)
-    rows = int(bench.stack.mysql.sql("SELECT COUNT(*) FROM balance_transactions", DATABASE))
-    if rows != options.events:
-        raise Failed(f"replay journalled {rows:,} of {options.events:,} events")
-    found["replay"] = {"events": options.events, "seconds": seconds,
-                       "events_per_second": options.events / seconds}
+    bench.screen.passing(f"publishing {options.events:,} events")
+    bench.new_topic()
+    bench.produce(options.events)
+    load = end_to_end.measure_load(bench)
+    bench.stop_ledgerd()
+    seconds = replay_all(bench, 1)
+    found["replay"] = {
+        "events": options.events, "seconds": seconds,
+        "events_per_second": options.events / seconds,
+        "at_once_events_per_second": options.events / replay_all(bench, options.partitions),
+        "end_to_end_events_per_second": load["events_per_second"]}
+    found["details"] = {"load": load}
     return found
 
 
-def prepare(bench):
-    """ledgerd makes what a new ledger has (rows, meta); then it has nothing to do but the gap."""
-    bench.start_ledgerd()
-    bench.ledgerd.wait_ready()
-    bench.stop_ledgerd()
-    bench.screen.passing(f"publishing {bench.options.events:,} events")
-    bench.produce(bench.options.events)
+def replay_all(bench, at_once):
+    """Seconds, with so many commands at a time."""
+    skip_all(bench)
+    bench.screen.passing(f"replaying {at_once} at a time")
+    began = time.monotonic()
+    with ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(lambda partition: replay(bench, partition), range(bench.options.partitions)))
+    seconds = time.monotonic() - began
+    rows = int(bench.stack.mysql.sql("SELECT COUNT(*) FROM balance_transactions", DATABASE))
+    if rows != bench.options.events:
+        raise Failed(f"replay journalled {rows:,} of {bench.options.events:,} events")
+    return seconds
+
+
+def replay(bench, partition):
+    bench.command("replay", "--partition", partition, "--from-offset", 0, "--apply")
+
+
+def skip_all(bench):
+    """A ledger that has consumed the log as one that has skipped all of it."""
+    bench.screen.passing("emptying the database")
+    tables = ("balance_transactions", "account_balances", "dead_letters", "offset_gaps")
+    bench.stack.mysql.sql("".join(f"TRUNCATE {table};" for table in tables), DATABASE)
+    bench.restart_mysql()
+    bench.empty_redis()
     for partition, end in ends(bench).items():
         bench.stack.mysql.sql(
             f"INSERT INTO offset_gaps (kafka_partition, from_offset, to_offset, reason) VALUES "
@@ -55,12 +75,3 @@ def ends(bench):
         for partition in range(bench.options.partitions)}
     consumer.close()
     return found
-
-
-def replay_all(bench):
-    """One partition after the other, as a person would; nobody owns them."""
-    began = time.monotonic()
-    for partition in range(bench.options.partitions):
-        bench.screen.passing(f"replaying partition {partition}")
-        bench.command("replay", "--partition", partition, "--from-offset", 0, "--apply")
-    return time.monotonic() - began

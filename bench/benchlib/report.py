@@ -94,7 +94,12 @@ def replay(found):
     own = found["replay"]
     yield from about(found)
     yield ""
-    yield f"replay --apply: {own['events']:,} events, {own['events_per_second']:,.0f} events/s"
+    ends = own["end_to_end_events_per_second"]
+    yield from table((f"{own['events']:,} events", "events/s", "of consuming them"), [
+        (label, f"{own[name]:,.0f}", f"{own[name] / ends:.2f}") for label, name in (
+            ("consumed by `ledgerd run`", "end_to_end_events_per_second"),
+            ("replay --apply, one partition after the other", "events_per_second"),
+            ("replay --apply, all partitions at once", "at_once_events_per_second"))])
 
 
 def latency(found):
