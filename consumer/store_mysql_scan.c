@@ -86,8 +86,8 @@ enum store_result store_mysql_snapshot(struct store *s, struct error *err)
 
 #define ROW_COLUMNS                                                                                \
 	STORE_MYSQL_EVENT_COLUMNS                                                                  \
-	", kafka_offset, available_after, frozen_after, status + 0, reason + 0, "                  \
-	"prev_offset, TIMESTAMPDIFF(MICROSECOND, '1970-01-01', event_time) DIV 1000"
+	", kafka_offset, available_after, frozen_after, status + 0, reason + 0, prev_offset, "     \
+	"TIMESTAMPDIFF(MICROSECOND, '1970-01-01', event_time) DIV 1000"
 
 enum { STATUS_SUCCESS = 1, STATUS_FAILED = 2 }; /* as sql/0001_ledger.sql lists them */
 
