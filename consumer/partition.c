@@ -660,7 +660,10 @@ static void obey(struct partition *p)
 		fenced(p, "partition_offsets holds what this owner did not write");
 	} else if (lost == 1) {
 		flush_abandon(p->edges.flush);
-		partition_set_state(p, PARTITION_FENCED, "the lease was not renewed in time");
+		partition_set_state(p, PARTITION_FENCED,
+			p->state == PARTITION_DRAINING
+				? "its last flush did not end before the lease was given up"
+				: "the lease was not renewed in time");
 	} else if (atomic_load(&p->halt)) {
 		partition_halting(p, "%s", p->halt_reason);
 	} else if (atomic_load(&p->drain) && p->state != PARTITION_DRAINING) {

@@ -84,6 +84,8 @@ def test_a_stop_does_not_wait_for_a_lock(make_ledger):
         assert one.stop(timeout_s=60) == 0
         assert time.monotonic() - begin < 2 * TTL_MS / 1000 + 5  # 5: the last lock wait, Redis
         assert one.log.count("could not be flushed in time") == 3
+        assert one.log.count("its last flush did not end before the lease was given up") == 3
+        assert "the lease was not renewed in time" not in one.log
         assert ledger.next_offsets() == [0] * 3 + [1] * 5
         mysql.rollback()
     ledger.start("two")
