@@ -60,10 +60,24 @@ static const struct setting reader[] = {
 /* It must see the high watermark, not the last stable offset. */
 static const struct setting asker[] = {
 	{"isolation.level", "read_uncommitted"},
+	{"auto.offset.reset", "error"},
 	{"enable.auto.commit", "false"},
 	{"enable.auto.offset.store", "false"},
+	{"enable.partition.eof", "true"},
+	{"check.crcs", "true"},
 	{"allow.auto.create.topics", "false"},
 	{"socket.timeout.ms", "20000"},
+	{NULL, NULL},
+};
+
+/* Over kafka.properties, which are about reading much: it wants one message of each partition, and
+ * gets the batch that it is in, however large.  All partitions share a queue, whose length counts
+ * against each one's limit; a partition at its limit rests for a second. */
+static const struct setting small_fetches[] = {
+	{"queued.min.messages", "10000"},
+	{"fetch.min.bytes", "1"},
+	{"fetch.wait.max.ms", "50"},
+	{"fetch.message.max.bytes", "32768"},
 	{NULL, NULL},
 };
 
@@ -368,6 +382,8 @@ static int set_all(
 		rc = set_buffer(conf, cfg, err);
 	for (size_t i = 0; rc == 0 && i < properties->count; i++)
 		rc = set(conf, properties->items[i].name, properties->items[i].value, err);
+	if (rc == 0 && role == KAFKA_ASKER)
+		rc = set_list(conf, small_fetches, err);
 	if (rc == 0 && cfg->kafka.password[0])
 		rc = set(conf, "sasl.password", cfg->kafka.password, err);
 	return rc;

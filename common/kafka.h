@@ -18,7 +18,7 @@
 enum kafka_role {
 	KAFKA_READER,   /* fetches as a read_committed reader; never commits an offset */
 	KAFKA_ASKER,    /* watermarks, layout, settings, offsets shown to Kafka's tools; fetches
-			   nothing */
+			   little at a time, whatever kafka.properties say */
 	KAFKA_PRODUCER, /* idempotent; places keys as the Java client does */
 	KAFKA_PROMPT_PRODUCER, /* the same; a message hardly waits for others to come along */
 	KAFKA_RELAY,           /* the same, with transactions: kafka_open_relay */

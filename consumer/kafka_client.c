@@ -25,7 +25,7 @@
 #define NUDGE_TIMEOUT_MS   100
 #define NUDGE_BACKOFF_MS   1000
 #define WATCH_INTERVAL_MS  10000
-#define WATCH_TIMEOUT_MS   1000
+#define WATCH_TIMEOUT_MS   3000
 #define NOBODY             INT32_C(-1)
 
 /* An offset that is shown, or is to be. */
@@ -51,7 +51,7 @@ struct kafka_client {
 
 	pthread_mutex_t lock;
 	struct kafka_member *members;
-	uint64_t opens;
+	uint64_t readers;
 	struct shown *shown;
 	size_t shown_count;
 
@@ -59,7 +59,8 @@ struct kafka_client {
 	bool committing;
 	int64_t commit_at_ms;
 	int64_t nudge_at_ms;
-	int64_t watched_ms; /* when it was done last */
+	struct log_watch watch;
+	int64_t watched_ms; /* when the last look began */
 };
 
 static int64_t now_ms(void)
@@ -187,12 +188,29 @@ static void stray(struct kafka_client *client, int32_t partition)
 	pthread_mutex_unlock(&client->lock);
 }
 
-static void take_messages(struct kafka_client *client, rd_kafka_event_t *event)
+/* The asker fetches only for the watch. */
+static void take_messages(struct kafka_client *client, rd_kafka_t *rk, rd_kafka_event_t *event)
 {
 	const rd_kafka_message_t *message;
 
 	while ((message = rd_kafka_event_message_next(event)))
-		stray(client, message->partition);
+		if (rk == client->asker)
+			log_watch_take(&client->watch, message);
+		else
+			stray(client, message->partition);
+}
+
+static void take_error(struct kafka_client *client, rd_kafka_t *rk, rd_kafka_event_t *event)
+{
+	rd_kafka_topic_partition_t *partition = rd_kafka_event_topic_partition(event);
+
+	if (partition && rk == client->asker)
+		log_watch_take_error(
+			&client->watch, partition->partition, rd_kafka_event_error(event));
+	else
+		kafka_log_error(rk, event);
+	if (partition)
+		rd_kafka_topic_partition_destroy(partition);
 }
 
 static void serve(struct kafka_client *client, rd_kafka_t *rk, rd_kafka_queue_t *queue)
@@ -202,13 +220,13 @@ static void serve(struct kafka_client *client, rd_kafka_t *rk, rd_kafka_queue_t 
 	while ((event = rd_kafka_queue_poll(queue, 0))) {
 		switch (rd_kafka_event_type(event)) {
 		case RD_KAFKA_EVENT_ERROR:
-			kafka_log_error(rk, event);
+			take_error(client, rk, event);
 			break;
 		case RD_KAFKA_EVENT_OFFSET_COMMIT:
 			take_commit(client, event);
 			break;
 		case RD_KAFKA_EVENT_FETCH:
-			take_messages(client, event);
+			take_messages(client, rk, event);
 			break;
 		default:
 			break;
@@ -244,103 +262,94 @@ static void nudge_due(struct kafka_client *client, int64_t now)
 
 /* Logs that were made anew. */
 
-/* A member's watch, copied, so that it may be closed while Kafka is asked. */
-struct watched {
-	uint64_t open_id;
-	int64_t read_ms;
-	bool changed;
-};
-
 /* Locked. */
-static struct kafka_member *find_open(struct kafka_client *client, uint64_t open_id)
+static struct kafka_member *find_reader(struct kafka_client *client, uint64_t reader_id)
 {
 	struct kafka_member *m = client->members;
 
-	while (m && m->open_id != open_id)
+	while (m && m->reader_id != reader_id)
 		m = m->next;
 	return m;
 }
 
-/* Copies what there is to watch; *ret_watched and the result are freed by the caller. */
-static struct log_watch *copy_watches(
-	struct kafka_client *client, struct watched **ret_watched, size_t *ret_count)
+static bool is_looked_for(const struct log_look *looks, size_t count, int32_t partition)
 {
-	struct log_watch *watches;
+	for (size_t i = 0; i < count; i++)
+		if (looks[i].partition == partition)
+			return true;
+	return false;
+}
+
+/* What there is to look for; freed by the caller. */
+static struct log_look *make_looks(struct kafka_client *client, size_t *ret_count)
+{
+	struct log_look *looks;
 	size_t count = 0;
 
 	pthread_mutex_lock(&client->lock);
 	for (const struct kafka_member *m = client->members; m; m = m->next)
 		count++;
-	watches = xcalloc(count, sizeof(watches[0]));
-	*ret_watched = xcalloc(count, sizeof((*ret_watched)[0]));
+	looks = xcalloc(count, sizeof(looks[0]));
 	*ret_count = 0;
-	for (struct kafka_member *m = client->members; m; m = m->next) {
-		int64_t read_ms = atomic_load(&m->read_ms);
-
-		if (read_ms < 0 || atomic_load(&m->gone))
-			continue;
-		(*ret_watched)[*ret_count] = (struct watched){
-			.open_id = m->open_id, .read_ms = read_ms};
-		watches[(*ret_count)++] = m->watch;
-	}
+	for (struct kafka_member *m = client->members; m; m = m->next)
+		if (m->anchor.held.offset != LOG_MARK_NONE && !atomic_load(&m->gone) &&
+			!is_looked_for(looks, *ret_count, m->partition))
+			looks[(*ret_count)++] = (struct log_look){.partition = m->partition,
+				.reader_id = m->reader_id,
+				.mark = m->anchor.held};
 	pthread_mutex_unlock(&client->lock);
-	return watches;
+	return looks;
 }
 
-/* Those that were asked for before: is it still the same log?  false: Kafka does not answer. */
-static bool compare_watches(struct kafka_client *client, struct log_watch *watches,
-	struct watched *watched, size_t count)
+/* Locked. */
+static void is_another_log(struct kafka_member *member)
 {
-	for (size_t i = 0; i < count; i++)
-		if (watches[i].offset >= 0 &&
-			log_watch_compare(client->asker, client->cfg->kafka.topic, &watches[i],
-				WATCH_TIMEOUT_MS, &watched[i].changed) != 0)
-			return false;
-	return true;
+	log_error("the log is not the one that was read: was the topic made anew?",
+		LI("partition", member->partition), LI("offset", member->anchor.held.offset));
+	atomic_store(&member->gone, true);
+	member->wake(member);
 }
 
-static void finish_watches(struct kafka_client *client, const struct log_watch *watches,
-	const struct watched *watched, size_t count)
+static void begin_look(struct kafka_client *client)
 {
+	size_t count;
+	struct log_look *looks = make_looks(client, &count);
+
+	if (count > 0)
+		log_watch_begin(
+			&client->watch, client->asker, client->cfg->kafka.topic, looks, count);
+	else
+		free(looks);
+}
+
+static void end_look(struct kafka_client *client)
+{
+	struct log_watch *watch = &client->watch;
+
 	pthread_mutex_lock(&client->lock);
-	for (size_t i = 0; i < count; i++) {
-		struct kafka_member *m = find_open(client, watched[i].open_id);
+	for (size_t i = 0; i < watch->count; i++) {
+		struct kafka_member *m = find_reader(client, watch->looks[i].reader_id);
 
 		if (!m)
 			continue;
-		m->watch = watches[i];
-		if (!watched[i].changed)
-			continue;
-		log_error("the log is not the one that was read: was the topic made anew?",
-			LI("partition", m->partition), LI("offset_then", watches[i].offset),
-			LI("time_ms", watches[i].time_ms));
-		atomic_store(&m->gone, true);
-		m->wake(m);
+		log_anchor_answered(&m->anchor, watch->looks[i].answer);
+		atomic_store(&m->wanted, log_anchor_wants(&m->anchor));
+		if (watch->looks[i].answer == LOG_OTHER)
+			is_another_log(m);
 	}
 	pthread_mutex_unlock(&client->lock);
+	log_watch_end(watch, client->asker);
 }
 
 static void watch_due(struct kafka_client *client, int64_t now)
 {
-	struct log_watch *watches;
-	struct watched *watched;
-	size_t count;
-
-	if (now - client->watched_ms < atomic_load(&client->watch_interval_ms))
-		return;
-	watches = copy_watches(client, &watched, &count);
-	if (compare_watches(client, watches, watched, count)) {
-		for (size_t i = 0; i < count; i++)
-			if (!watched[i].changed && watches[i].time_ms != watched[i].read_ms)
-				watches[i] = (struct log_watch){
-					watches[i].partition, watched[i].read_ms, LOG_WATCH_NONE};
-		log_watch_ask(
-			client->asker, client->cfg->kafka.topic, watches, count, WATCH_TIMEOUT_MS);
+	if (client->watch.looks) {
+		if (log_watch_done(&client->watch) || now - client->watched_ms >= WATCH_TIMEOUT_MS)
+			end_look(client);
+	} else if (now - client->watched_ms >= atomic_load(&client->watch_interval_ms)) {
+		client->watched_ms = now;
+		begin_look(client);
 	}
-	finish_watches(client, watches, watched, count);
-	free(watches);
-	free(watched);
-	client->watched_ms = now_ms();
 }
 
 void kafka_client_set_watch_interval(struct kafka_client *client, int64_t interval_ms)
@@ -349,13 +358,30 @@ void kafka_client_set_watch_interval(struct kafka_client *client, int64_t interv
 	wakeup_ring(&client->wakeup);
 }
 
-void kafka_client_opening(struct kafka_client *client, struct kafka_member *member)
+void kafka_client_read(
+	struct kafka_client *client, struct kafka_member *member, const struct message *message)
 {
 	pthread_mutex_lock(&client->lock);
-	member->open_id = ++client->opens;
-	member->watch = (struct log_watch){member->partition, LOG_WATCH_NONE, LOG_WATCH_NONE};
-	atomic_store(&member->read_ms, LOG_WATCH_NONE);
-	atomic_store(&member->gone, false);
+	if (log_anchor_wants(&member->anchor))
+		log_anchor_read(&member->anchor, message);
+	atomic_store(&member->wanted, log_anchor_wants(&member->anchor));
+	pthread_mutex_unlock(&client->lock);
+}
+
+void kafka_client_begins(
+	struct kafka_client *client, struct kafka_member *member, int64_t begin_offset)
+{
+	pthread_mutex_lock(&client->lock);
+	log_anchor_begins(&member->anchor, begin_offset);
+	pthread_mutex_unlock(&client->lock);
+}
+
+void kafka_client_forget(struct kafka_client *client, struct kafka_member *member)
+{
+	pthread_mutex_lock(&client->lock);
+	member->reader_id = ++client->readers;
+	log_anchor_init(&member->anchor);
+	atomic_store(&member->wanted, true);
 	pthread_mutex_unlock(&client->lock);
 }
 
@@ -409,6 +435,8 @@ static void *run(void *context)
 		wakeup_wait(&client->wakeup, wait_ms(client, now_ms()));
 	}
 	serve_all(client);
+	if (client->watch.looks)
+		log_watch_end(&client->watch, client->asker);
 	commit_last(client);
 	return NULL;
 }
@@ -541,7 +569,7 @@ rd_kafka_t *kafka_client_asker(const struct kafka_client *client)
 
 void kafka_client_join(struct kafka_client *client, struct kafka_member *member)
 {
-	kafka_client_opening(client, member);
+	kafka_client_forget(client, member);
 	pthread_mutex_lock(&client->lock);
 	member->next = client->members;
 	client->members = member;

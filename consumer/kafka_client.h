@@ -8,10 +8,11 @@
  * offset).
  *
  * The client has one thread.  It serves what is not about one partition (errors, commits' results),
- * commits the offsets that are to be shown, once a second, one commit at a time, looks every ten
- * seconds whether the logs are still the same (log_watch.h), and wakes the reader when a partition
- * runs dry with more in the log: before 2.2 librdkafka looks at a queue that was full only once a
- * second.  It sleeps while none of this is to be done.
+ * commits the offsets that are to be shown, once a second, one commit at a time, has the asker look
+ * every ten seconds whether the logs are still the same (log_anchor.h, log_watch.h), which a commit
+ * without an answer holds up too, and wakes the reader when a partition runs dry with more in the
+ * log: before 2.2 librdkafka looks at a queue that was full only once a second.  It sleeps while
+ * none of this is to be done.
  *
  * All functions but create and destroy are for any thread.
  */
@@ -53,15 +54,15 @@ void kafka_client_set_watch_interval(struct kafka_client *client, int64_t interv
 
 /* For topics. */
 
-/* A topic as its client knows it: a part of the topic. */
+/* A topic as its client knows it: a part of the topic, which clears `gone` with every open. */
 struct kafka_member {
 	int32_t partition;
-	atomic_bool gone;        /* set by the client: topic, partition or queue; or another log */
-	_Atomic int64_t read_ms; /* Kafka's time of the newest message read; LOG_WATCH_NONE: none */
+	atomic_bool gone;   /* set by the client: topic, partition or queue; or another log */
+	atomic_bool wanted; /* set by the client: to be told of a message (kafka_client_read) */
 	void (*wake)(struct kafka_member *member);
 	/* The client's. */
-	uint64_t open_id; /* no two opens have the same */
-	struct log_watch watch;
+	uint64_t reader_id; /* another one whenever the anchor was forgotten */
+	struct log_anchor anchor;
 	struct kafka_member *next;
 };
 
@@ -73,8 +74,13 @@ rd_kafka_t *kafka_client_asker(const struct kafka_client *client);
 void kafka_client_join(struct kafka_client *client, struct kafka_member *member);
 void kafka_client_leave(struct kafka_client *client, struct kafka_member *member);
 
-/* Before each open: what was known of the log is forgotten. */
-void kafka_client_opening(struct kafka_client *client, struct kafka_member *member);
+/* For the watch: a message that was read; where the log begins; and that it may be another one from
+ * now on, which is somebody else's matter. */
+void kafka_client_read(
+	struct kafka_client *client, struct kafka_member *member, const struct message *message);
+void kafka_client_begins(
+	struct kafka_client *client, struct kafka_member *member, int64_t begin_offset);
+void kafka_client_forget(struct kafka_client *client, struct kafka_member *member);
 
 /* Around every call that takes from the partition's queue: librdkafka says there, by a callback
  * that does not name the partition, that the partition does not exist. */

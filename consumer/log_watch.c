@@ -1,69 +1,79 @@
 /* See log_watch.h. */
 #include "log_watch.h"
 
-#include <errno.h>
+#include <stdlib.h>
 
-bool log_watch_differs(int64_t before, int64_t now, int64_t begin)
+#include "log.h"
+#include "topic_kafka.h"
+
+/* NULL: everything is unassigned. */
+static void assign(rd_kafka_t *asker, const rd_kafka_topic_partition_list_t *list)
 {
-	return before != now && begin <= before;
+	rd_kafka_resp_err_t code = rd_kafka_assign(asker, list);
+
+	if (code)
+		log_warn(
+			"the watch over the logs cannot look", LS("error", rd_kafka_err2str(code)));
 }
 
-static rd_kafka_topic_partition_list_t *questions(
-	const char *topic, const struct log_watch *watches, size_t count)
+void log_watch_begin(struct log_watch *watch, rd_kafka_t *asker, const char *topic,
+	struct log_look *looks, size_t count)
 {
 	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)count);
 
+	*watch = (struct log_watch){.looks = looks, .count = count, .waiting = count};
 	for (size_t i = 0; i < count; i++)
-		if (watches[i].time_ms >= 0)
-			rd_kafka_topic_partition_list_add(list, topic, watches[i].partition)
-				->offset = watches[i].time_ms;
-	return list;
-}
-
-/* librdkafka writes the answer over the question, and leaves a question that was not answered. */
-static bool is_answered(const rd_kafka_topic_partition_t *element, const struct log_watch *watch)
-{
-	return element && !element->err && element->offset != watch->time_ms;
-}
-
-void log_watch_ask(rd_kafka_t *asker, const char *topic, struct log_watch *watches, size_t count,
-	int timeout_ms)
-{
-	rd_kafka_topic_partition_list_t *list = questions(topic, watches, count);
-	const rd_kafka_topic_partition_t *answer;
-
-	if (list->cnt > 0 &&
-		rd_kafka_offsets_for_times(asker, list, timeout_ms) == RD_KAFKA_RESP_ERR_NO_ERROR)
-		for (size_t i = 0; i < count; i++) {
-			answer = rd_kafka_topic_partition_list_find(
-				list, topic, watches[i].partition);
-			if (is_answered(answer, &watches[i]) && answer->offset >= 0)
-				watches[i].offset = answer->offset;
-		}
+		rd_kafka_topic_partition_list_add(list, topic, looks[i].partition)->offset =
+			looks[i].mark.offset;
+	assign(asker, list);
 	rd_kafka_topic_partition_list_destroy(list);
 }
 
-int log_watch_compare(rd_kafka_t *asker, const char *topic, const struct log_watch *watch,
-	int timeout_ms, bool *ret_changed)
+static void answer(struct log_watch *watch, struct log_look *look, enum log_answer answer)
 {
-	rd_kafka_topic_partition_list_t *list = questions(topic, watch, 1);
-	bool answered = rd_kafka_offsets_for_times(asker, list, timeout_ms) ==
-				RD_KAFKA_RESP_ERR_NO_ERROR &&
-			is_answered(&list->elems[0], watch);
-	int64_t now = answered && list->elems[0].offset >= 0 ? list->elems[0].offset
-							     : LOG_WATCH_NONE;
-	int64_t begin, end;
+	look->answer = answer;
+	look->answered = true;
+	watch->waiting--;
+}
 
-	rd_kafka_topic_partition_list_destroy(list);
-	*ret_changed = false;
-	if (!answered)
-		return -EAGAIN;
-	if (now == watch->offset)
-		return 0;
-	/* After the answer: a log that retention cut meanwhile is no other one. */
-	if (rd_kafka_query_watermark_offsets(asker, topic, watch->partition, &begin, &end,
-		    timeout_ms) != RD_KAFKA_RESP_ERR_NO_ERROR)
-		return -EAGAIN;
-	*ret_changed = log_watch_differs(watch->offset, now, begin);
-	return 0;
+/* The partition's look; NULL if there is none, or if it has its answer. */
+static struct log_look *find_waiting(const struct log_watch *watch, int32_t partition)
+{
+	for (size_t i = 0; i < watch->count; i++)
+		if (watch->looks[i].partition == partition)
+			return watch->looks[i].answered ? NULL : &watch->looks[i];
+	return NULL;
+}
+
+void log_watch_take(struct log_watch *watch, const rd_kafka_message_t *message)
+{
+	struct log_look *look = find_waiting(watch, message->partition);
+	struct message found = topic_kafka_message(message);
+
+	if (look)
+		answer(watch, look, log_mark_compare(&look->mark, &found));
+}
+
+/* At the log's end there is nothing to compare: the partition's reader, which is further on, is out
+ * of range itself. */
+void log_watch_take_error(struct log_watch *watch, int32_t partition, rd_kafka_resp_err_t code)
+{
+	struct log_look *look = find_waiting(watch, partition);
+
+	if (look && code == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET)
+		answer(watch, look, LOG_ABSENT);
+	else if (look && code == RD_KAFKA_RESP_ERR__PARTITION_EOF)
+		answer(watch, look, LOG_SILENT);
+}
+
+bool log_watch_done(const struct log_watch *watch)
+{
+	return watch->waiting == 0;
+}
+
+void log_watch_end(struct log_watch *watch, rd_kafka_t *asker)
+{
+	assign(asker, NULL);
+	free(watch->looks);
+	*watch = (struct log_watch){0};
 }

@@ -1,14 +1,12 @@
 /*
- * Notices that a partition's log is no longer the one that was read: the topic was deleted and made
- * anew, and the new log already reaches beyond our offset.  A reader of librdkafka just reads on
- * then (measured, 2.0.2; shorter logs are out of range or gone).
+ * Looks at what is at the offsets of some marks (log_anchor.h) in their partitions' logs: the
+ * partitions are assigned there all at once, the first message of each is the answer, and then they
+ * are unassigned.  A look lasts some milliseconds, and Kafka sends one small response's worth of
+ * each partition.
  *
- * The sign is Kafka's own answer to "which is the first offset with this time or a later one?",
- * asked for the time of a message that was read: in one log it never changes, until retention
- * deletes that offset.  In a new log it is another one, but for a log whose messages have the times
- * of the old ones, which is a copy.
- *
- * Asks and compares; holds no state.  Waits for Kafka.
+ * It does not wait: who owns it hands it what comes from the asker's queue, and ends it when it is
+ * done or its time is over.  It owns the asker's assignment.  An error is no answer: it may heal,
+ * and if not, the next look asks again.
  */
 #ifndef CONSUMER_LOG_WATCH_H
 #define CONSUMER_LOG_WATCH_H
@@ -18,25 +16,34 @@
 #include <stdint.h>
 
 #include "kafka.h"
+#include "log_anchor.h"
 
-#define LOG_WATCH_NONE INT64_C(-1)
-
-struct log_watch {
-	int32_t partition;
-	int64_t time_ms; /* of a message that was read; LOG_WATCH_NONE: not watched */
-	int64_t offset;  /* Kafka's answer; LOG_WATCH_NONE: not asked yet */
+struct log_look {
+	int32_t partition;  /* once in a watch */
+	uint64_t reader_id; /* the owner's */
+	struct log_mark mark;
+	enum log_answer answer;
+	bool answered;
 };
 
-/* Fills the offsets; those that Kafka does not answer stay LOG_WATCH_NONE. */
-void log_watch_ask(rd_kafka_t *asker, const char *topic, struct log_watch *watches, size_t count,
-	int timeout_ms);
+struct log_watch {
+	struct log_look *looks; /* NULL: not looking; freed by log_watch_end */
+	size_t count;
+	size_t waiting; /* for so many answers */
+};
 
-/* Whether the log is another one.  -EAGAIN, and *ret_changed is false, if Kafka does not answer. */
-int log_watch_compare(rd_kafka_t *asker, const char *topic, const struct log_watch *watch,
-	int timeout_ms, bool *ret_changed);
+/* Takes the looks, one or more. */
+void log_watch_begin(struct log_watch *watch, rd_kafka_t *asker, const char *topic,
+	struct log_look *looks, size_t count);
 
-/* The rule: an answer `before`, one `now` (LOG_WATCH_NONE: no such offset), and where the log
- * begins now. */
-bool log_watch_differs(int64_t before, int64_t now, int64_t begin);
+/* What came for a partition: a message, or an error instead of it.  Anything is allowed that comes
+ * while nothing is looked for, or more of a partition than was asked for. */
+void log_watch_take(struct log_watch *watch, const rd_kafka_message_t *message);
+void log_watch_take_error(struct log_watch *watch, int32_t partition, rd_kafka_resp_err_t code);
+
+/* Of each partition; those without one stay LOG_SILENT. */
+bool log_watch_done(const struct log_watch *watch);
+
+void log_watch_end(struct log_watch *watch, rd_kafka_t *asker);
 
 #endif

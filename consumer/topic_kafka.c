@@ -196,7 +196,7 @@ static int assign(struct topic_kafka *t, int64_t offset, struct error *err)
 			t->name, t->member.partition);
 	rd_kafka_queue_forward(queue, NULL);
 	change_queue(t, queue);
-	kafka_client_opening(t->client, &t->member);
+	atomic_store(&t->member.gone, false);
 	return incremental(t, true, offset, err);
 }
 
@@ -281,28 +281,28 @@ static void topic_headers(struct topic *base, struct message *message, struct ar
 	message->headers_length = t->headers.length;
 }
 
-static bool take_message(
-	struct topic_kafka *t, const rd_kafka_message_t *m, struct topic_item *item)
+struct message topic_kafka_message(const rd_kafka_message_t *m)
 {
 	rd_kafka_timestamp_type_t type;
 	int64_t timestamp_ms = rd_kafka_message_timestamp(m, &type);
 
+	return (struct message){
+		.offset = m->offset,
+		.timestamp_ms = type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? MESSAGE_NO_TIMESTAMP
+									 : timestamp_ms,
+		.key = m->key,
+		.key_length = m->key_len,
+		.value = m->payload,
+		.value_length = m->len,
+	};
+}
+
+static bool take_message(
+	struct topic_kafka *t, const rd_kafka_message_t *m, struct topic_item *item)
+{
 	if (m->offset < t->next_offset)
 		return false; /* a leader's change may repeat some */
-	*item = (struct topic_item){
-		.kind = TOPIC_MESSAGE,
-		.message =
-			{
-				.offset = m->offset,
-				.timestamp_ms = type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE
-							? MESSAGE_NO_TIMESTAMP
-							: timestamp_ms,
-				.key = m->key,
-				.key_length = m->key_len,
-				.value = m->payload,
-				.value_length = m->len,
-			},
-	};
+	*item = (struct topic_item){.kind = TOPIC_MESSAGE, .message = topic_kafka_message(m)};
 	t->next_offset = m->offset + 1;
 	t->at_end = false;
 	return true;
@@ -327,6 +327,7 @@ static bool take_stop(struct topic_kafka *t, const rd_kafka_message_t *m, enum t
 	if (kind == TOPIC_GONE)
 		usleep(SETTLE_US);
 	stop_reading(t, MUTE);
+	kafka_client_forget(t->client, &t->member);
 	*item = (struct topic_item){.kind = kind};
 	return true;
 }
@@ -447,13 +448,15 @@ static void nudge_if_dry(struct topic_kafka *t)
 		kafka_client_nudge(t->client, t->member.partition);
 }
 
-/* For the watch over the log. */
-static void note_time(struct topic_kafka *t, const struct topic_item *items, size_t count)
+/* The newest one, if the watch over the log wants one; not what came before the log was left. */
+static void show_read(struct topic_kafka *t, const struct topic_item *items, size_t count)
 {
+	if (t->reading != READING || !atomic_load(&t->member.wanted))
+		return;
 	while (count > 0 && items[count - 1].kind != TOPIC_MESSAGE)
 		count--;
-	if (count > 0 && items[count - 1].message.timestamp_ms >= 0)
-		atomic_store(&t->member.read_ms, items[count - 1].message.timestamp_ms);
+	if (count > 0)
+		kafka_client_read(t->client, &t->member, &items[count - 1].message);
 }
 
 static int poll_wait_ms(struct topic_kafka *t, int timeout_ms)
@@ -492,7 +495,7 @@ static size_t topic_poll(struct topic *base, int timeout_ms, struct topic_item *
 	count = take_all(t, news, items);
 	if (t->reading == READING)
 		nudge_if_dry(t);
-	note_time(t, items, count);
+	show_read(t, items, count);
 	return count;
 }
 
@@ -524,6 +527,7 @@ static int topic_watermarks(
 	if (code)
 		return kafka_error(t->cfg, code, err, "asking for the ends of %s[%" PRId32 "]",
 			t->name, t->member.partition);
+	kafka_client_begins(t->client, &t->member, *ret_low);
 	return 0;
 }
 

@@ -123,16 +123,40 @@ def test_missing_table_halts(make_ledger):
     ledger.sql("RENAME TABLE hidden TO account_balances")
 
 
-def test_topic_made_anew_while_nobody_looked(make_ledger):
-    """The new log was already read on when it is noticed: its rows agree with it, older ones do not."""
+def make_anew_behind_its_back(ledger, one, count):
+    """Deletes the topic and makes it anew with so many events, while this instance cannot see it."""
+    one.signal(signal.SIGSTOP)
+    ledger.make_topic_anew(1)
+    ledger.publish([event(f"new-{number}", 1) for number in range(count)])
+    one.signal(signal.SIGCONT)
+
+
+@pytest.mark.parametrize("old", [1, 3])
+@pytest.mark.parametrize("restarted", [False, True])
+def test_topic_made_anew_under_a_running_owner(make_ledger, old, restarted):
+    """It reads on in the new log, and notices by itself: also where nothing but the newest row was read
+    of the old one, and where that is its first message."""
+    ledger = make_ledger(1)
+    one = ledger.start()
+    ledger.publish([event(f"old-{number}", 1) for number in range(old)])
+    ledger.wait_consumed()
+    if restarted:
+        assert one.stop() == 0
+        one = ledger.start("two")
+    make_anew_behind_its_back(ledger, one, old + 5)
+    reason = wait_halted(ledger)
+    assert "another message at offset 0" in reason and "Another log" in reason
+    assert "is not the one that was read" in one.log
+    assert_stays_halted(ledger, one)
+
+
+def test_topic_made_anew_before_an_owner_that_was_not_told(make_ledger):
+    """The new log was already read on when the owner died: its rows agree with it, older ones do not."""
     ledger = make_ledger(1)
     one = ledger.start()
     ledger.publish([event(f"old-{number}", 1) for number in range(3)])
     ledger.wait_consumed()
-    one.signal(signal.SIGSTOP)
-    ledger.make_topic_anew(1)
-    ledger.publish([event(f"new-{number}", 1) for number in range(8)])
-    one.signal(signal.SIGCONT)
+    make_anew_behind_its_back(ledger, one, 8)
     eventually(lambda: ledger.next_offsets() == [8] or halted_reason(ledger),
                what="read on, or halted")
     one.stop()

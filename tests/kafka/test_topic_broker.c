@@ -284,28 +284,71 @@ static void a_topic_made_anew_is_noticed(void **state)
 	assert_true(item.kind == TOPIC_GONE || item.kind == TOPIC_OUT_OF_RANGE);
 }
 
-/* The new log reaches beyond our offset before we look: librdkafka reads on as if nothing were. */
+/* Deletes it and makes it anew, with so many messages that a reader would read on. */
+static void make_anew_behind_our_back(struct world *w, int64_t messages)
+{
+	delete_topic(w);
+	create_topic(w, 1);
+	fixture_fill(w->producer, w->topic, 0, 0, messages);
+}
+
+static void expect_gone(struct topic *t)
+{
+	struct topic_item items[ITEMS] = {{0}};
+	int64_t until_ms = fixture_now_ms() + WAIT_MS;
+
+	while (items[0].kind != TOPIC_GONE) {
+		assert_true(fixture_now_ms() < until_ms);
+		t->ops->poll(t, 100, items, ITEMS);
+	}
+}
+
+/* The new log reaches beyond our offset before we look: librdkafka reads on as if nothing were. A
+ * single message was read. */
 static void a_longer_topic_made_anew_is_noticed(void **state)
 {
 	struct world *w = *state;
 	struct topic *t = make_topic(w, 0);
-	struct topic_item items[ITEMS] = {{0}};
-	int64_t until_ms = fixture_now_ms() + WAIT_MS;
 
-	kafka_client_set_watch_interval(w->client, 200);
-	fixture_fill(w->producer, w->topic, 0, 0, 50);
-	usleep(10000); /* so that not all have the same time */
-	fixture_fill(w->producer, w->topic, 0, 50, 100);
+	fixture_fill(w->producer, w->topic, 0, 0, 1);
 	fixture_open(t, 0);
-	expect(t, 0, 100, 100);
-	usleep(1500000); /* for the watch to begin */
-	delete_topic(w);
-	create_topic(w, 1);
-	fixture_fill(w->producer, w->topic, 0, 0, 1000);
-	while (items[0].kind != TOPIC_GONE && items[0].kind != TOPIC_OUT_OF_RANGE) {
-		assert_true(fixture_now_ms() < until_ms);
-		t->ops->poll(t, 100, items, ITEMS);
-	}
+	expect(t, 0, 1, 1);
+	make_anew_behind_our_back(w, 1000);
+	kafka_client_set_watch_interval(w->client, 200);
+	expect_gone(t);
+}
+
+/* What was read before the last open, as a recovery does to compare, is the anchor. */
+static void a_topic_made_anew_before_anything_is_read_is_noticed(void **state)
+{
+	struct world *w = *state;
+	struct topic *t = make_topic(w, 0);
+
+	fixture_fill(w->producer, w->topic, 0, 0, 100);
+	fixture_open(t, 99);
+	expect(t, 99, 100, 100);
+	fixture_open(t, 100);
+	make_anew_behind_our_back(w, 1000);
+	kafka_client_set_watch_interval(w->client, 200);
+	expect_gone(t);
+}
+
+/* Retention has deleted everything, nothing was read. */
+static void a_topic_made_anew_where_all_was_deleted_is_noticed(void **state)
+{
+	struct world *w = *state;
+	struct topic *t = make_topic(w, 0);
+	struct error err;
+	int64_t low, high;
+
+	fixture_fill(w->producer, w->topic, 0, 0, 100);
+	delete_records(w, 100);
+	assert_int_equal(t->ops->watermarks(t, &low, &high, &err), 0);
+	assert_int_equal(low, 100);
+	fixture_open(t, 100);
+	make_anew_behind_our_back(w, 1000);
+	kafka_client_set_watch_interval(w->client, 200);
+	expect_gone(t);
 }
 
 /* No false alarm: not while it grows, not when its beginning is deleted, not when all of it is. */
@@ -425,6 +468,8 @@ int main(int argc, char **argv)
 		TEST(a_deleted_topic_is_gone),
 		TEST(a_topic_made_anew_is_noticed),
 		TEST(a_longer_topic_made_anew_is_noticed),
+		TEST(a_topic_made_anew_before_anything_is_read_is_noticed),
+		TEST(a_topic_made_anew_where_all_was_deleted_is_noticed),
 		TEST(the_same_log_stays_the_same),
 		TEST(a_damaged_batch_is_waited_for),
 		TEST(a_grown_topic_is_seen),

@@ -558,18 +558,6 @@ static void a_coordinator_that_fails_holds_up_nothing(void **state)
 	rd_kafka_mock_clear_request_errors(w->cluster, 10);
 }
 
-/* The question is the time of a message that was read, the answer an offset. */
-static void a_log_is_another_if_an_answer_changes(void **state)
-{
-	assert_false(log_watch_differs(50, 50, 0));
-	assert_true(log_watch_differs(50, 0, 0));
-	assert_true(log_watch_differs(50, 51, 0));
-	assert_true(log_watch_differs(50, LOG_WATCH_NONE, 0)); /* nothing so late in it */
-	assert_true(log_watch_differs(50, 60, 50));
-	assert_false(log_watch_differs(50, 60, 51)); /* retention deleted that offset */
-	assert_false(log_watch_differs(50, LOG_WATCH_NONE, 51));
-}
-
 static void a_wrong_property_is_named(void **state)
 {
 	struct world *w = *state;
@@ -643,7 +631,6 @@ int main(int argc, char **argv)
 		TEST(mirrored_offsets_are_committed),
 		TEST(the_last_offsets_are_committed_at_the_end),
 		TEST(a_coordinator_that_fails_holds_up_nothing),
-		cmocka_unit_test(a_log_is_another_if_an_answer_changes),
 		TEST(a_wrong_property_is_named),
 		cmocka_unit_test(a_prompt_producer_is_as_safe_and_hardly_lingers),
 	};
