@@ -191,13 +191,16 @@ static void stray(struct kafka_client *client, int32_t partition)
 /* The asker fetches only for the watch. */
 static void take_messages(struct kafka_client *client, rd_kafka_t *rk, rd_kafka_event_t *event)
 {
-	const rd_kafka_message_t *message;
+	const rd_kafka_message_t *m;
 
-	while ((message = rd_kafka_event_message_next(event)))
+	while ((m = rd_kafka_event_message_next(event))) {
+		struct message message = kafka_client_message(m);
+
 		if (rk == client->asker)
-			log_watch_take(&client->watch, message);
+			log_watch_take(&client->watch, m->partition, &message);
 		else
-			stray(client, message->partition);
+			stray(client, m->partition);
+	}
 }
 
 static void take_error(struct kafka_client *client, rd_kafka_t *rk, rd_kafka_event_t *event)
@@ -322,6 +325,12 @@ static void begin_look(struct kafka_client *client)
 		free(looks);
 }
 
+/* Locked: after each change of the anchor. */
+static void tell_wanted(struct kafka_member *member)
+{
+	atomic_store(&member->wanted, log_anchor_wants(&member->anchor));
+}
+
 static void end_look(struct kafka_client *client)
 {
 	struct log_watch *watch = &client->watch;
@@ -333,7 +342,7 @@ static void end_look(struct kafka_client *client)
 		if (!m)
 			continue;
 		log_anchor_answered(&m->anchor, watch->looks[i].answer);
-		atomic_store(&m->wanted, log_anchor_wants(&m->anchor));
+		tell_wanted(m);
 		if (watch->looks[i].answer == LOG_OTHER)
 			is_another_log(m);
 	}
@@ -364,7 +373,7 @@ void kafka_client_read(
 	pthread_mutex_lock(&client->lock);
 	if (log_anchor_wants(&member->anchor))
 		log_anchor_read(&member->anchor, message);
-	atomic_store(&member->wanted, log_anchor_wants(&member->anchor));
+	tell_wanted(member);
 	pthread_mutex_unlock(&client->lock);
 }
 
@@ -381,7 +390,7 @@ void kafka_client_forget(struct kafka_client *client, struct kafka_member *membe
 	pthread_mutex_lock(&client->lock);
 	member->reader_id = ++client->readers;
 	log_anchor_init(&member->anchor);
-	atomic_store(&member->wanted, true);
+	tell_wanted(member);
 	pthread_mutex_unlock(&client->lock);
 }
 

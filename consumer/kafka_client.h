@@ -27,6 +27,7 @@
 #include "error.h"
 #include "kafka.h"
 #include "log_watch.h"
+#include "message.h"
 
 struct kafka_client;
 
@@ -73,6 +74,23 @@ rd_kafka_t *kafka_client_asker(const struct kafka_client *client);
 /* Before the first open, and after the last close. */
 void kafka_client_join(struct kafka_client *client, struct kafka_member *member);
 void kafka_client_leave(struct kafka_client *client, struct kafka_member *member);
+
+/* A view of librdkafka's message, without headers.  Here, since every message comes by. */
+static inline struct message kafka_client_message(const rd_kafka_message_t *m)
+{
+	rd_kafka_timestamp_type_t type;
+	int64_t timestamp_ms = rd_kafka_message_timestamp(m, &type);
+
+	return (struct message){
+		.offset = m->offset,
+		.timestamp_ms = type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? MESSAGE_NO_TIMESTAMP
+									 : timestamp_ms,
+		.key = m->key,
+		.key_length = m->key_len,
+		.value = m->payload,
+		.value_length = m->len,
+	};
+}
 
 /* For the watch: a message that was read; where the log begins; and that it may be another one from
  * now on, which is somebody else's matter. */

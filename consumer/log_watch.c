@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "log.h"
-#include "topic_kafka.h"
 
 /* NULL: everything is unassigned. */
 static void assign(rd_kafka_t *asker, const rd_kafka_topic_partition_list_t *list)
@@ -45,13 +44,12 @@ static struct log_look *find_waiting(const struct log_watch *watch, int32_t part
 	return NULL;
 }
 
-void log_watch_take(struct log_watch *watch, const rd_kafka_message_t *message)
+void log_watch_take(struct log_watch *watch, int32_t partition, const struct message *message)
 {
-	struct log_look *look = find_waiting(watch, message->partition);
-	struct message found = topic_kafka_message(message);
+	struct log_look *look = find_waiting(watch, partition);
 
 	if (look)
-		answer(watch, look, log_mark_compare(&look->mark, &found));
+		answer(watch, look, log_mark_compare(&look->mark, message));
 }
 
 /* At the log's end there is nothing to compare: the partition's reader, which is further on, is out

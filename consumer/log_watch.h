@@ -38,7 +38,7 @@ void log_watch_begin(struct log_watch *watch, rd_kafka_t *asker, const char *top
 
 /* What came for a partition: a message, or an error instead of it.  Anything is allowed that comes
  * while nothing is looked for, or more of a partition than was asked for. */
-void log_watch_take(struct log_watch *watch, const rd_kafka_message_t *message);
+void log_watch_take(struct log_watch *watch, int32_t partition, const struct message *message);
 void log_watch_take_error(struct log_watch *watch, int32_t partition, rd_kafka_resp_err_t code);
 
 /* Of each partition; those without one stay LOG_SILENT. */

@@ -1,5 +1,4 @@
-/* Reading long ranges, for Redis and for `ledgerd replay`.  See store.h and store_mysql_private.h.
- */
+/* Reading ranges, for Redis and for `ledgerd replay`.  See store.h and store_mysql_private.h. */
 #include "store_mysql_private.h"
 
 #include <assert.h>

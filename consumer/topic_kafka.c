@@ -281,28 +281,12 @@ static void topic_headers(struct topic *base, struct message *message, struct ar
 	message->headers_length = t->headers.length;
 }
 
-struct message topic_kafka_message(const rd_kafka_message_t *m)
-{
-	rd_kafka_timestamp_type_t type;
-	int64_t timestamp_ms = rd_kafka_message_timestamp(m, &type);
-
-	return (struct message){
-		.offset = m->offset,
-		.timestamp_ms = type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE ? MESSAGE_NO_TIMESTAMP
-									 : timestamp_ms,
-		.key = m->key,
-		.key_length = m->key_len,
-		.value = m->payload,
-		.value_length = m->len,
-	};
-}
-
 static bool take_message(
 	struct topic_kafka *t, const rd_kafka_message_t *m, struct topic_item *item)
 {
 	if (m->offset < t->next_offset)
 		return false; /* a leader's change may repeat some */
-	*item = (struct topic_item){.kind = TOPIC_MESSAGE, .message = topic_kafka_message(m)};
+	*item = (struct topic_item){.kind = TOPIC_MESSAGE, .message = kafka_client_message(m)};
 	t->next_offset = m->offset + 1;
 	t->at_end = false;
 	return true;

@@ -21,9 +21,6 @@
  */
 struct topic *topic_kafka_create(struct kafka_client *client, int32_t partition);
 
-/* A view of librdkafka's message, without headers. */
-struct message topic_kafka_message(const rd_kafka_message_t *m);
-
 /* Kafka's shape of the topic, without a topic. */
 int topic_kafka_layout(
 	struct kafka_client *client, struct topic_layout *ret_layout, struct error *err);

@@ -8,7 +8,7 @@ plots or a table. Pure.
 from html import escape
 
 from benchlib.plots import bars, lines, long, short
-from benchlib.report import NOT_DONE, itself
+from benchlib.report import NOT_DONE, itself, replay_rates
 
 TEXT_LENGTH = 20  # a cell that is longer is no number
 
@@ -292,13 +292,8 @@ def memory(found):
 
 
 def replay(found):
-    own = found["replay"]
-    ends = own["end_to_end_events_per_second"]
     return table(("", "events/s", "of consuming them"),
-                 [(label, long(own[name]), f"{own[name] / ends:.2f}") for label, name in (
-                     ("consumed", "end_to_end_events_per_second"),
-                     ("replayed, one partition after the other", "events_per_second"),
-                     ("replayed, all partitions at once", "at_once_events_per_second"))])
+                 [(label, long(rate), f"{part:.2f}") for label, rate, part in replay_rates(found)])
 
 
 def capacity(found):

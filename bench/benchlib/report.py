@@ -90,16 +90,21 @@ def memory(found):
         for label, run in (("made", own["made"]), ("loaded", own["loaded"]))])
 
 
-def replay(found):
+def replay_rates(found):
+    """(what was done, events a second, part of consuming the same log)."""
     own = found["replay"]
+    consumed = own["end_to_end_events_per_second"]
+    return [(label, own[name], own[name] / consumed) for label, name in (
+        ("consumed by `ledgerd run`", "end_to_end_events_per_second"),
+        ("replay --apply, one partition after the other", "events_per_second"),
+        ("replay --apply, all partitions at once", "at_once_events_per_second"))]
+
+
+def replay(found):
     yield from about(found)
     yield ""
-    ends = own["end_to_end_events_per_second"]
-    yield from table((f"{own['events']:,} events", "events/s", "of consuming them"), [
-        (label, f"{own[name]:,.0f}", f"{own[name] / ends:.2f}") for label, name in (
-            ("consumed by `ledgerd run`", "end_to_end_events_per_second"),
-            ("replay --apply, one partition after the other", "events_per_second"),
-            ("replay --apply, all partitions at once", "at_once_events_per_second"))])
+    yield from table((f"{found['replay']['events']:,} events", "events/s", "of consuming them"), [
+        (label, f"{rate:,.0f}", f"{part:.2f}") for label, rate, part in replay_rates(found)])
 
 
 def latency(found):

@@ -284,19 +284,17 @@ static void a_topic_made_anew_is_noticed(void **state)
 	assert_true(item.kind == TOPIC_GONE || item.kind == TOPIC_OUT_OF_RANGE);
 }
 
-/* Deletes it and makes it anew, with so many messages that a reader would read on. */
-static void make_anew_behind_our_back(struct world *w, int64_t messages)
-{
-	delete_topic(w);
-	create_topic(w, 1);
-	fixture_fill(w->producer, w->topic, 0, 0, messages);
-}
-
-static void expect_gone(struct topic *t)
+/* Deletes it and makes it anew, with so many messages that a reader would read on; and looks. */
+static void expect_a_new_log_is_noticed(struct world *w, struct topic *t)
 {
 	struct topic_item items[ITEMS] = {{0}};
-	int64_t until_ms = fixture_now_ms() + WAIT_MS;
+	int64_t until_ms;
 
+	delete_topic(w);
+	create_topic(w, 1);
+	fixture_fill(w->producer, w->topic, 0, 0, 1000);
+	kafka_client_set_watch_interval(w->client, 200);
+	until_ms = fixture_now_ms() + WAIT_MS;
 	while (items[0].kind != TOPIC_GONE) {
 		assert_true(fixture_now_ms() < until_ms);
 		t->ops->poll(t, 100, items, ITEMS);
@@ -313,9 +311,7 @@ static void a_longer_topic_made_anew_is_noticed(void **state)
 	fixture_fill(w->producer, w->topic, 0, 0, 1);
 	fixture_open(t, 0);
 	expect(t, 0, 1, 1);
-	make_anew_behind_our_back(w, 1000);
-	kafka_client_set_watch_interval(w->client, 200);
-	expect_gone(t);
+	expect_a_new_log_is_noticed(w, t);
 }
 
 /* What was read before the last open, as a recovery does to compare, is the anchor. */
@@ -328,9 +324,7 @@ static void a_topic_made_anew_before_anything_is_read_is_noticed(void **state)
 	fixture_open(t, 99);
 	expect(t, 99, 100, 100);
 	fixture_open(t, 100);
-	make_anew_behind_our_back(w, 1000);
-	kafka_client_set_watch_interval(w->client, 200);
-	expect_gone(t);
+	expect_a_new_log_is_noticed(w, t);
 }
 
 /* Retention has deleted everything, nothing was read. */
@@ -346,9 +340,7 @@ static void a_topic_made_anew_where_all_was_deleted_is_noticed(void **state)
 	assert_int_equal(t->ops->watermarks(t, &low, &high, &err), 0);
 	assert_int_equal(low, 100);
 	fixture_open(t, 100);
-	make_anew_behind_our_back(w, 1000);
-	kafka_client_set_watch_interval(w->client, 200);
-	expect_gone(t);
+	expect_a_new_log_is_noticed(w, t);
 }
 
 /* No false alarm: not while it grows, not when its beginning is deleted, not when all of it is. */
