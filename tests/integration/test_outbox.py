@@ -332,7 +332,7 @@ def test_a_topic_without_a_proper_name_fails_its_rows(outbox):
     outbox.insert([("good", "1", "{}")])
     relay = outbox.start()
     eventually(lambda: outbox.fates() == {"SENT": 1, "FAILED": 1}, 20)
-    assert "event_id=bad" in relay.log
+    eventually(lambda: "event_id=bad" in relay.log, 20)  # which is told after the commit
 
 
 def test_rows_of_a_missing_topic_wait_and_others_go_on(outbox):
@@ -342,7 +342,7 @@ def test_rows_of_a_missing_topic_wait_and_others_go_on(outbox):
     outbox.insert(rows_of(10))
     outbox.wait_sent(10)
     assert outbox.fates() == {"SENT": 10, "PENDING": 10}
-    assert f"topic={topic}" in relay.log
+    eventually(lambda: f"topic={topic}" in relay.log, 20)
     outbox.ledger.stack.kafka.create_topic(topic, outbox.ledger.partitions)
     outbox.wait_sent(20)
     found = outbox.event_ids(topic)
