@@ -107,7 +107,7 @@ static int64_t backoff_ms(struct flush *f)
 static int64_t retry(struct flush *f, enum flush_step step)
 {
 	if (f->on_retry)
-		f->on_retry(f->on_retry_context, f->step, &f->error);
+		f->on_retry(f->on_retry_context, f->step, f->store, &f->error);
 	f->step = step;
 	return backoff_ms(f);
 }
@@ -192,8 +192,10 @@ static int64_t unknown_rows(struct flush *f, const struct store_counts *counts)
 
 static enum store_result load(struct flush *f, enum store_table table, struct store_counts *counts)
 {
+	const struct flush_request *request = &f->request;
+
 	*counts = (struct store_counts){0};
-	return f->store->ops->load(f->store, &f->request, table, counts, &f->error);
+	return f->store->ops->load(f->store, &request, 1, table, counts, &f->error);
 }
 
 /* Every row went in as it was sent, or the flush is rolled back. */

@@ -57,7 +57,8 @@ struct flush {
 	uint64_t random; /* for jitter */
 	atomic_bool abandon;
 	struct error error; /* the last failure */
-	void (*on_retry)(void *context, enum flush_step step, const struct error *err);
+	void (*on_retry)(void *context, enum flush_step step, const struct store *store,
+		const struct error *err);
 	void *on_retry_context;
 };
 

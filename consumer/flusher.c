@@ -2,8 +2,8 @@
  * See flusher.h.
  *
  * The lock guards the lists, and which thread drives what; it is held for a moment only, never
- * during a statement.  A flush is in one of three places: `fresh` (submitted), `failed` (to be
- * tried again, when it is due), or with a thread.
+ * during a statement.  A flush is in one of three places: `fresh` (submitted, or let go by a
+ * group), `failed` (to be tried again, when it is due), or with a thread.
  *
  * An interrupted connection is of no more use (store.h): its thread makes a new one before it
  * takes another flush.  So an interrupt hits the flush that it is meant for and nothing else.
@@ -15,7 +15,11 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "flush_group.h"
 #include "mem.h"
+
+#define JOIN_EVENTS  64 /* a group with as many is full; where they cost more than a transaction */
+#define JOIN_WAIT_MS 10
 
 struct line {
 	struct flusher *first;
@@ -28,8 +32,10 @@ struct flusher_thread {
 	struct store *store; /* changed under the lock, by its thread */
 	bool connected;
 	int64_t used_ms;
-	struct flusher *driven; /* guarded by the lock */
-	bool interrupted;       /* guarded by the lock: a new connection is due */
+	/* Guarded by the lock: */
+	struct flusher *driven; /* the first of them */
+	bool gathers;           /* they are a group that is not full */
+	bool interrupted;       /* a new connection is due */
 };
 
 struct flushers {
@@ -40,6 +46,7 @@ struct flushers {
 	struct line fresh;
 	struct line failed; /* by due_ms */
 	int retrying;       /* threads that drive one that has failed before */
+	int gathering;      /* threads that drive a group that is not full */
 	bool stop;
 	struct flusher_thread threads[];
 };
@@ -97,21 +104,85 @@ static bool comes_first(const struct flusher *a, const struct flusher *b)
 	return !b || a->due_ms <= b->due_ms;
 }
 
-/* The next in line; NULL: nobody may go now. */
-static struct flusher *choose(struct flushers *flushers, int64_t now_ms)
+static size_t events(const struct flusher *flusher)
 {
-	struct flusher *fresh = flushers->fresh.first;
+	return flusher->flush.request.batch->count;
+}
+
+/* Whether the first in line goes with nobody: the connection has to be made, or a group failed. */
+static bool goes_alone(const struct flusher_thread *thread, const struct flusher *first)
+{
+	return !thread->connected || first->alone;
+}
+
+/* How many of those in line make a group, in their order.  *ret_full: no other will join. */
+static size_t group_size(const struct flushers *flushers, bool *ret_full)
+{
+	const struct flusher *f = flushers->fresh.first;
+	size_t count = 0, sum = 0;
+
+	while (f && count < FLUSH_GROUP_MAX && (count == 0 || sum + events(f) <= JOIN_EVENTS)) {
+		sum += events(f);
+		f = f->next;
+		count++;
+	}
+	*ret_full = f || count == FLUSH_GROUP_MAX || sum >= JOIN_EVENTS;
+	return count;
+}
+
+/* Until when a group that is not full waits for others, while such a one is on its way. */
+static int64_t gathers_until_ms(const struct flushers *flushers)
+{
+	return flushers->gathering == 0 ? INT64_MIN : flushers->fresh.first->due_ms + JOIN_WAIT_MS;
+}
+
+static struct flusher *take_first(struct line *line, size_t count)
+{
+	struct flusher *first = line->first, *last = first;
+
+	while (--count > 0)
+		last = last->next;
+	line->first = last->next;
+	if (!line->first)
+		line->last = NULL;
+	last->next = NULL;
+	return first;
+}
+
+/* The next in line; NULL: nobody may go now. */
+static struct flusher *choose_fresh(struct flusher_thread *thread, int64_t now_ms)
+{
+	struct flushers *flushers = thread->flushers;
+	bool full = true;
+	size_t count = 1;
+
+	if (!flushers->fresh.first)
+		return NULL;
+	if (!goes_alone(thread, flushers->fresh.first))
+		count = group_size(flushers, &full);
+	if (!full && now_ms < gathers_until_ms(flushers))
+		return NULL;
+	thread->gathers = !full;
+	flushers->gathering += thread->gathers;
+	return take_first(&flushers->fresh, count);
+}
+
+static struct flusher *choose_failed(struct flushers *flushers, int64_t now_ms)
+{
 	struct flusher *failed = flushers->failed.first;
 
-	if (failed && failed->due_ms <= now_ms && may_retry(flushers) &&
-		comes_first(failed, fresh)) {
-		take_out(&flushers->failed, failed);
-		flushers->retrying++;
-		return failed;
-	}
-	if (fresh)
-		take_out(&flushers->fresh, fresh);
-	return fresh;
+	if (!failed || failed->due_ms > now_ms || !may_retry(flushers) ||
+		!comes_first(failed, flushers->fresh.first))
+		return NULL;
+	flushers->retrying++;
+	return take_first(&flushers->failed, 1);
+}
+
+static struct flusher *choose(struct flusher_thread *thread, int64_t now_ms)
+{
+	struct flusher *failed = choose_failed(thread->flushers, now_ms);
+
+	return failed ? failed : choose_fresh(thread, now_ms);
 }
 
 static void wait_until(struct flushers *flushers, int64_t wait_ms)
@@ -128,12 +199,14 @@ static int64_t idle_ms(const struct flusher_thread *thread, int64_t now_ms)
 	const struct flusher *failed = flushers->failed.first;
 	int64_t until_ms = thread->used_ms + flushers->config.keepalive_ms;
 
+	if (flushers->fresh.first && gathers_until_ms(flushers) < until_ms)
+		until_ms = gathers_until_ms(flushers);
 	if (failed && may_retry(flushers) && failed->due_ms < until_ms)
 		until_ms = failed->due_ms;
 	return until_ms > now_ms ? until_ms - now_ms : 0;
 }
 
-/* Waits for a flush, but no longer than the connection may be silent.  NULL: for no flush. */
+/* Waits for flushes, but no longer than the connection may be silent.  NULL: for none. */
 static struct flusher *next_flush(struct flusher_thread *thread)
 {
 	struct flushers *flushers = thread->flushers;
@@ -144,13 +217,15 @@ static struct flusher *next_flush(struct flusher_thread *thread)
 	pthread_mutex_lock(&flushers->lock);
 	for (;;) {
 		now_ms = clock->now_ms(clock);
-		flusher = choose(flushers, now_ms);
+		flusher = choose(thread, now_ms);
 		if (flusher || flushers->stop ||
 			now_ms - thread->used_ms >= flushers->config.keepalive_ms)
 			break;
 		wait_until(flushers, idle_ms(thread, now_ms));
 	}
 	thread->driven = flusher;
+	if (flushers->fresh.first)
+		pthread_cond_signal(&flushers->changed); /* for those, too, somebody looks */
 	pthread_mutex_unlock(&flushers->lock);
 	return flusher;
 }
@@ -169,22 +244,68 @@ static int64_t step(const struct clock *clock, struct flusher *flusher)
 }
 
 /* Until the flush has ended, or wants to wait for so long. */
-static int64_t drive(struct flusher_thread *thread, struct flusher *flusher)
+static int64_t drive_one(struct flusher_thread *thread, struct flusher *flusher)
 {
 	const struct clock *clock = thread->flushers->clock;
 	int64_t wait_ms = 0;
 
-	histogram_observe(&flusher->metrics->flush_queue, &bounds_flush_us,
-		clock->now_us(clock) - flusher->queued_us);
-	if (!flusher->wanted(flusher->context))
-		flush_abandon(&flusher->flush);
 	flush_lend(&flusher->flush, thread->store, thread->connected);
 	while (!flush_ended(&flusher->flush) && wait_ms == 0)
 		wait_ms = step(clock, flusher);
 	thread->connected = flush_take_back(&flusher->flush);
-	if (flusher->flush.verdict == FLUSH_COMMITTED)
-		histogram_observe(&flusher->metrics->flush_total, &bounds_flush_us,
-			clock->now_us(clock) - flusher->begun_us);
+	return wait_ms;
+}
+
+/* One statement: a fence for one of them, the others for all. */
+static void step_group(const struct clock *clock, struct flusher *first, struct flush_group *group)
+{
+	enum flush_step step = group->step;
+	const struct flush *fenced = step == FLUSH_FENCE ? group->members[group->fenced] : NULL;
+	int64_t begin_us = clock->now_us(clock);
+
+	flush_group_step(group);
+	for (struct flusher *f = first; f; f = f->next)
+		if (!fenced || fenced == &f->flush)
+			histogram_observe(&f->metrics->flush_step[step], &bounds_flush_us,
+				clock->now_us(clock) - begin_us);
+}
+
+static void drive_group(struct flusher_thread *thread, struct flusher *first)
+{
+	const struct clock *clock = thread->flushers->clock;
+	struct flush *members[FLUSH_GROUP_MAX];
+	struct flush_group group;
+	size_t count = 0;
+
+	for (struct flusher *f = first; f; f = f->next)
+		members[count++] = &f->flush;
+	flush_group_start(&group, thread->store, members, count);
+	while (!flush_group_ended(&group))
+		step_group(clock, first, &group);
+	thread->connected = group.connected;
+}
+
+/* Until they have ended, or one by itself wants to wait for so long. */
+static int64_t drive(struct flusher_thread *thread, struct flusher *first)
+{
+	const struct clock *clock = thread->flushers->clock;
+	int64_t begin_us = clock->now_us(clock);
+	int64_t wait_ms = 0;
+
+	for (struct flusher *f = first; f; f = f->next) {
+		histogram_observe(
+			&f->metrics->flush_queue, &bounds_flush_us, begin_us - f->queued_us);
+		if (!f->wanted(f->context))
+			flush_abandon(&f->flush);
+	}
+	if (first->next)
+		drive_group(thread, first);
+	else
+		wait_ms = drive_one(thread, first);
+	for (struct flusher *f = first; f; f = f->next)
+		if (f->flush.verdict == FLUSH_COMMITTED)
+			histogram_observe(&f->metrics->flush_total, &bounds_flush_us,
+				clock->now_us(clock) - f->begun_us);
 	return wait_ms;
 }
 
@@ -205,26 +326,49 @@ static void wait_in_line(struct flushers *flushers, struct flusher *flusher, int
 	pthread_cond_broadcast(&flushers->changed); /* whoever is free then must know when */
 }
 
-/* The flush leaves the thread.  Whether the thread's connection was cut. */
+/* A group did not succeed: whose fault it was, each finds out for itself, and next. */
+static void go_alone(struct flushers *flushers, struct flusher *flusher)
+{
+	flusher->alone = true;
+	flusher->queued_us = flushers->clock->now_us(flushers->clock);
+	insert(&flushers->fresh, &flushers->fresh.first, flusher);
+	pthread_cond_signal(&flushers->changed);
+}
+
+static void leave(struct flushers *flushers, struct flusher *flusher, bool group, int64_t wait_ms)
+{
+	flusher->next = NULL;
+	if (!flush_ended(&flusher->flush) && atomic_load(&flusher->flush.abandon))
+		flush_step(&flusher->flush); /* nobody would end it: it has left the line */
+	if (flush_ended(&flusher->flush))
+		tell(flusher);
+	else if (group)
+		go_alone(flushers, flusher);
+	else
+		wait_in_line(flushers, flusher, wait_ms);
+}
+
+/* The flushes leave the thread.  Whether the thread's connection was cut. */
 static bool let_go(
-	struct flusher_thread *thread, struct flusher *flusher, bool retried, int64_t wait_ms)
+	struct flusher_thread *thread, struct flusher *first, bool retried, int64_t wait_ms)
 {
 	struct flushers *flushers = thread->flushers;
-	bool interrupted;
+	struct flusher *next;
+	bool interrupted, group = first->next != NULL;
 
 	pthread_mutex_lock(&flushers->lock);
 	interrupted = thread->interrupted;
 	thread->interrupted = false;
 	thread->driven = NULL;
+	flushers->gathering -= thread->gathers;
+	thread->gathers = false;
 	flushers->retrying -= retried;
 	if (retried)
 		pthread_cond_broadcast(&flushers->changed); /* another may be tried again */
-	if (!flush_ended(&flusher->flush) && atomic_load(&flusher->flush.abandon))
-		flush_step(&flusher->flush); /* nobody would end it: it has left the line */
-	if (flush_ended(&flusher->flush))
-		tell(flusher);
-	else
-		wait_in_line(flushers, flusher, wait_ms);
+	for (struct flusher *f = first; f; f = next) {
+		next = f->next; /* whoever is told may be gone */
+		leave(flushers, f, group, wait_ms);
+	}
 	pthread_mutex_unlock(&flushers->lock);
 	return interrupted;
 }
@@ -363,6 +507,7 @@ void flusher_submit(struct flusher *flusher)
 	atomic_store(&flusher->busy, true);
 	flusher->begun_us = flusher->queued_us = clock->now_us(clock);
 	flusher->due_ms = clock->now_ms(clock);
+	flusher->alone = false;
 	pthread_mutex_lock(&flushers->lock);
 	append(&flushers->fresh, flusher);
 	pthread_cond_signal(&flushers->changed);
@@ -372,6 +517,14 @@ void flusher_submit(struct flusher *flusher)
 bool flusher_busy(const struct flusher *flusher)
 {
 	return atomic_load(&flusher->busy);
+}
+
+static bool drives(const struct flusher_thread *thread, const struct flusher *flusher)
+{
+	for (const struct flusher *f = thread->driven; f; f = f->next)
+		if (f == flusher)
+			return true;
+	return false;
 }
 
 /* Under the lock.  The thread that drives it, or NULL: it has ended. */
@@ -386,7 +539,7 @@ static struct flusher_thread *end_or_find(struct flusher *flusher)
 		tell(flusher);
 	}
 	for (int i = 0; i < flushers->config.threads; i++)
-		if (flushers->threads[i].driven == flusher)
+		if (drives(&flushers->threads[i], flusher))
 			return &flushers->threads[i];
 	return NULL;
 }

@@ -3,11 +3,17 @@
  * hundreds of partitions need only a few of both.
  *
  * A flush is driven by one thread at a time: one statement after the other.  Flushes are taken in
- * the order in which they were submitted.  One that wants to wait before it tries again gives its
- * thread back meanwhile, and stands at the end of the line afterwards; so a partition whose rows
- * somebody else has locked holds a thread for one lock wait at a time (a second).  And the last
- * thread is never given to a flush that has failed before: whatever many partitions wait for, the
- * others go on.
+ * the order in which they were submitted, but those that are driven alone for a group come first.
+ * One that wants to wait before it tries again gives its thread back meanwhile, and stands at the
+ * end of the line afterwards; so a partition whose rows somebody else has locked holds a thread for
+ * one lock wait at a time (a second).  And the last thread is never given to a flush that has
+ * failed before: whatever many partitions wait for, the others go on.
+ *
+ * Small flushes that wait are driven together, as one transaction (flush_group.h).  A group that is
+ * full goes at once.  One that is not waits until no other such is on its way, but no longer than
+ * for 10 ms, and gathers what is submitted meanwhile: so with few events there is one transaction
+ * after the other, with what has come during the one before, in place of one for each partition.
+ * Those of a group that did not succeed are driven alone.
  *
  * Whether a flush may begin at all is asked when a thread has it, as it may have waited for long.
  *
@@ -49,10 +55,11 @@ struct flusher {
 	void (*ended)(void *context);  /* it has ended */
 	void *context;
 	/* The threads': */
-	struct flusher *next;
-	int64_t queued_us; /* since when it waits for a thread */
-	int64_t begun_us;  /* submitted */
-	int64_t due_ms;    /* while it wants to wait: until then */
+	struct flusher *next; /* in a line, or of those that a thread drives together */
+	bool alone;           /* a group with it did not succeed */
+	int64_t queued_us;    /* since when it waits for a thread */
+	int64_t begun_us;     /* submitted */
+	int64_t due_ms;       /* while it wants to wait: until then */
 	atomic_bool busy;
 };
 

@@ -31,6 +31,9 @@ struct flush_request {
 	const struct batch *batch;
 };
 
+/* As many flushes may be in one transaction. */
+#define STORE_REQUESTS_MAX 64
+
 enum store_table {
 	STORE_JOURNAL,      /* records applied or refused */
 	STORE_BALANCES,     /* touched[].after */
@@ -104,15 +107,18 @@ struct store_ops {
 	 * connect included, ends with STORE_LOST. */
 	void (*interrupt)(struct store *s);
 
-	/* A flush, in this order; rollback after any of them.  rollback cannot fail: it
-	 * disconnects. */
+	/* A flush, or several in one transaction, in this order; rollback after any of them.
+	 * rollback cannot fail: it disconnects. */
 	enum store_result (*begin)(struct store *s, struct error *err);
 	/* UPDATE partition_offsets SET next_offset, redis_offset WHERE partition, epoch and the old
 	 * next_offset match; *ret_moved: exactly one row did. */
 	enum store_result (*move_offset)(struct store *s, const struct flush_request *request,
 		bool *ret_moved, struct error *err);
-	enum store_result (*load)(struct store *s, const struct flush_request *request,
-		enum store_table table, struct store_counts *ret_counts, struct error *err);
+	/* LOAD DATA of the rows of `count` requests, 1 to STORE_REQUESTS_MAX, whose offsets have
+	 * been moved. */
+	enum store_result (*load)(struct store *s, const struct flush_request *const *requests,
+		size_t count, enum store_table table, struct store_counts *ret_counts,
+		struct error *err);
 	enum store_result (*commit)(struct store *s, struct error *err);
 	void (*rollback)(struct store *s);
 	/* After a COMMIT without an answer, on a new connection: SELECT ... FOR UPDATE, rolled

@@ -17,9 +17,9 @@ struct store_memory {
 	bool connected;
 	uint64_t cuts; /* the server's, at the time of the connect */
 	atomic_bool interrupted;
-	bool open;                          /* a transaction */
-	const struct flush_request *staged; /* what commit will make visible */
-	bool moved;
+	bool open;                                              /* a transaction */
+	const struct flush_request *staged[STORE_REQUESTS_MAX]; /* what commit will make visible */
+	size_t staged_count;
 	bool loaded[STORE_DEAD_LETTERS + 1];
 	struct memory_database *view; /* a snapshot, or NULL */
 	struct partition_offset_row *view_offsets;
@@ -58,8 +58,7 @@ static void forget_transaction(struct store_memory *m)
 	unlock_rows(m);
 	forget_view(m);
 	m->open = false;
-	m->staged = NULL;
-	m->moved = false;
+	m->staged_count = 0;
 	memset(m->loaded, 0, sizeof m->loaded);
 }
 
@@ -161,10 +160,11 @@ static enum store_result store_move_offset(
 	CALL(m, "move_offset", err, {
 		*ret_moved = row->epoch == request->epoch &&
 			row->next_offset == request->begin_offset;
-		m->moved = *ret_moved;
-		m->staged = request;
-		if (*ret_moved)
+		if (*ret_moved) {
+			assert(m->staged_count < STORE_REQUESTS_MAX);
+			m->staged[m->staged_count++] = request;
 			row->locked_by = m;
+		}
 	});
 }
 
@@ -212,26 +212,40 @@ static void count_balances(
 {
 	const struct batch *b = request->batch;
 
-	counts->records = counts->affected = (int64_t)b->touched_count;
-	for (size_t i = 0; i < b->touched_count; i++)
-		counts->deleted += memory_database_balance(m->db, b->touched[i].key) != NULL;
-	counts->affected += counts->deleted;
+	for (size_t i = 0; i < b->touched_count; i++) {
+		counts->records++;
+		counts->affected++;
+		if (memory_database_balance(m->db, b->touched[i].key)) {
+			counts->deleted++;
+			counts->affected++;
+		}
+	}
 }
 
-static enum store_result store_load(struct store *s, const struct flush_request *request,
-	enum store_table table, struct store_counts *ret_counts, struct error *err)
+static void count(struct store_memory *m, const struct flush_request *request,
+	enum store_table table, struct store_counts *counts)
+{
+	if (table == STORE_JOURNAL)
+		count_journal(m, request, counts);
+	else if (table == STORE_DEAD_LETTERS)
+		count_letters(m, request, counts);
+	else
+		count_balances(m, request, counts);
+}
+
+static enum store_result store_load(struct store *s, const struct flush_request *const *requests,
+	size_t request_count, enum store_table table, struct store_counts *ret_counts,
+	struct error *err)
 {
 	struct store_memory *m = self(s);
 	const char *const names[] = {"load journal", "load balances", "load dead letters"};
 
 	CALL(m, names[table], err, {
-		assert(m->moved && m->staged == request);
-		if (table == STORE_JOURNAL)
-			count_journal(m, request, ret_counts);
-		else if (table == STORE_DEAD_LETTERS)
-			count_letters(m, request, ret_counts);
-		else
-			count_balances(m, request, ret_counts);
+		assert(request_count == m->staged_count);
+		for (size_t i = 0; i < request_count; i++) {
+			assert(m->staged[i] == requests[i]);
+			count(m, requests[i], table, ret_counts);
+		}
 		m->loaded[table] = true;
 	});
 }
@@ -253,9 +267,8 @@ static void commit_record(
 						});
 }
 
-static void commit_rows(struct store_memory *m)
+static void commit_rows(struct store_memory *m, const struct flush_request *request)
 {
-	const struct flush_request *request = m->staged;
 	const struct batch *b = request->batch;
 	struct partition_offset_row *row = &m->db->offsets[request->partition];
 
@@ -277,10 +290,9 @@ static enum store_result store_commit(struct store *s, struct error *err)
 	struct store_memory *m = self(s);
 
 	CALL(m, "commit", err, {
-		if (m->moved) {
-			commit_rows(m);
-			m->db->commits++;
-		}
+		for (size_t i = 0; i < m->staged_count; i++)
+			commit_rows(m, m->staged[i]);
+		m->db->commits += m->staged_count > 0;
 		forget_transaction(m);
 	});
 }

@@ -83,23 +83,40 @@ static const struct {
 	[STORE_DEAD_LETTERS] = {"dead_letters", LOAD("dead_letters", ENCODE_DEAD_LETTERS_COLUMNS)},
 };
 
-static int read_rows(void *context, char *buffer, unsigned capacity)
+/* The rows of one request after the other's. */
+struct sender {
+	struct encoder encoder;
+	enum store_table table;
+	const struct flush_request *const *next;
+	size_t left; /* requests that are still to be begun */
+};
+
+static int send_rows(void *context, char *buffer, unsigned capacity)
 {
-	return (int)encode_read(context, buffer, capacity);
+	struct sender *sender = context;
+	size_t length;
+
+	while ((length = encode_read(&sender->encoder, buffer, capacity)) == 0) {
+		if (sender->left == 0)
+			return 0;
+		encode_init(&sender->encoder, *sender->next++, sender->table);
+		sender->left--;
+	}
+	return (int)length;
 }
 
-static enum store_result store_load(struct store *s, const struct flush_request *request,
-	enum store_table table, struct store_counts *ret_counts, struct error *err)
+static enum store_result store_load(struct store *s, const struct flush_request *const *requests,
+	size_t count, enum store_table table, struct store_counts *ret_counts, struct error *err)
 {
-	struct encoder encoder;
+	struct sender sender = {.table = table, .next = requests + 1, .left = count - 1};
 	struct db_counts counts;
 	enum db_result result;
 
-	encode_init(&encoder, request, table);
+	encode_init(&sender.encoder, requests[0], table);
 	result = db_load(store_mysql_db(s),
-		DB_PURPOSE(
-			"writing %s of partition %d", loads[table].name, (int)request->partition),
-		err, loads[table].text, read_rows, &encoder, &counts);
+		DB_PURPOSE("writing %s of partition %d%s", loads[table].name,
+			(int)requests[0]->partition, count > 1 ? " and others" : ""),
+		err, loads[table].text, send_rows, &sender, &counts);
 	*ret_counts = (struct store_counts){
 		.affected = counts.affected,
 		.records = counts.info.records,

@@ -129,13 +129,14 @@ static void on_drift(void *context, int32_t partition, enum drift drift, int64_t
 	log_error(drift_text(drift), LI("partition", partition), LI("balances", balances));
 }
 
-static void on_flush_retry(void *context, enum flush_step step, const struct error *err)
+static void on_flush_retry(
+	void *context, enum flush_step step, const struct store *store, const struct error *err)
 {
 	struct worker *worker = context;
 
 	if (atomic_load(&worker->interrupted))
 		return;
-	count_retry(worker, worker->flusher.flush.store);
+	count_retry(worker, store);
 	log_warn("flush will be tried again",
 		LI("partition", worker->flusher.flush.request.partition),
 		LS("step", flush_step_text(step)), LS("error", err->text));

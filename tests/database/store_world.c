@@ -99,9 +99,10 @@ void store_world_commit(struct world *w)
 enum store_result store_world_load(
 	struct world *w, enum store_table table, struct store_counts *ret_counts)
 {
-	struct flush_request request = store_world_request_of(w);
+	const struct flush_request request = store_world_request_of(w);
+	const struct flush_request *one = &request;
 
-	return w->store->ops->load(w->store, &request, table, ret_counts, &w->err);
+	return w->store->ops->load(w->store, &one, 1, table, ret_counts, &w->err);
 }
 
 void store_world_begin(struct world *w)

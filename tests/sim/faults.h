@@ -58,6 +58,9 @@
 	FAULT(SENT_HIDDEN, "offsets are taken by aborted and control records")                     \
 	FAULT(UNDONE, "a batch meets an old duplicate, is undone and applied again")               \
 	FAULT(SETTLED_DONE, "a COMMIT without an answer is found to have happened")                \
+	FAULT(JOINED, "flushes of several partitions are committed in one transaction")            \
+	FAULT(SPLIT, "such a transaction fails, and each is tried alone")                          \
+	FAULT(JOINT_UNKNOWN, "such a COMMIT has no answer, and each is settled alone")             \
 	FAULT(BORROWED, "somebody borrows a partition and commits there")                          \
 	FAULT(BORROWER_KILLED, "a borrower is killed")                                             \
 	FAULT(ROW_DELETED, "a row or dead letter is deleted by hand")                              \

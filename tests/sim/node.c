@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "checkers.h"
+#include "flush_group.h"
 #include "leader.h"
 #include "mem.h"
 #include "partition_private.h"
@@ -25,6 +26,8 @@ struct sim_worker {
 	struct partition *partition;
 	struct flush flush;
 	bool submitted;
+	bool grouped;          /* its flush is a member of the node's group */
+	bool alone;            /* a group with it did not succeed */
 	int64_t flush_wait_us; /* the machine's pause ends */
 	int64_t turn_wait_us;
 	int64_t flush_silent_us; /* the flusher's session has been silent since */
@@ -55,6 +58,8 @@ struct node {
 	int64_t publisher_wait_us;
 
 	struct sim_worker *workers[WORLD_PARTITIONS_MAX];
+	struct flush_group group;
+	struct sim_worker *driver; /* whose connection the group has; NULL: there is none */
 	int64_t paused_until_us;
 	bool cut; /* while paused, the server lost patience */
 };
@@ -115,6 +120,7 @@ static void submit(void *context)
 	struct sim_worker *worker = context;
 
 	worker->submitted = true;
+	worker->alone = false;
 	worker->flush_wait_us = 0;
 }
 
@@ -150,7 +156,8 @@ static void on_retry(void *context, int32_t partition, const char *what, const s
 }
 
 /* Of a flush: it is told what failed when it fails. */
-static void on_flush_retry(void *context, enum flush_step step, const struct error *err)
+static void on_flush_retry(
+	void *context, enum flush_step step, const struct store *store, const struct error *err)
 {
 	struct sim_worker *worker = context;
 
@@ -606,25 +613,94 @@ static void idle_flusher(struct sim_worker *worker)
 	}
 }
 
+static void take_verdict(struct sim_worker *worker, enum flush_step step)
+{
+	if (!flush_ended(&worker->flush))
+		return;
+	check_flush(worker->node->w, &worker->flush);
+	worker->submitted = false;
+	worker->turn_wait_us = 0;
+	tell_verdict(worker, step);
+}
+
+/* Several flushes in one transaction ----------------------------------------------------------- */
+
+static bool may_join(const struct sim_worker *worker)
+{
+	return worker && worker->submitted && !worker->alone && flush_group_takes(&worker->flush);
+}
+
+/* Of this flush and others that were submitted, if there are any. */
+static void begin_group(struct sim_worker *worker)
+{
+	struct node *node = worker->node;
+	struct flush *members[WORLD_PARTITIONS_MAX];
+	size_t count = 0;
+
+	for (int32_t i = 0; i < node->w->partitions; i++)
+		if (may_join(node->workers[i]))
+			members[count++] = &node->workers[i]->flush;
+	if (count < 2)
+		return;
+	for (int32_t i = 0; i < node->w->partitions; i++)
+		if (may_join(node->workers[i]))
+			node->workers[i]->grouped = true;
+	node->driver = worker;
+	flush_group_start(&node->group, worker->flush_store, members, count);
+}
+
+static void end_group(struct node *node, enum flush_step step)
+{
+	struct world *w = node->w;
+	struct sim_worker *driver = node->driver;
+
+	driver->flush.connected = node->group.connected;
+	world_count(w, flush_ended(&driver->flush)                  ? FAULT_JOINED
+		       : driver->flush.step == FLUSH_SETTLE_CONNECT ? FAULT_JOINT_UNKNOWN
+								    : FAULT_SPLIT);
+	world_trace(w, "node %d: a transaction of %zu flushes ends with its %s", node->number,
+		node->group.count, flush_step_text(step));
+	node->driver = NULL;
+	for (int32_t i = 0; i < w->partitions; i++) {
+		struct sim_worker *worker = node->workers[i];
+
+		if (!worker || !worker->grouped)
+			continue;
+		worker->grouped = false;
+		worker->alone = true;
+		take_verdict(worker, step);
+	}
+}
+
+static void step_group(struct node *node)
+{
+	enum flush_step step = node->group.step;
+
+	flush_group_step(&node->group);
+	if (flush_group_ended(&node->group))
+		end_group(node, step);
+}
+
 static bool step_flush(struct sim_worker *worker)
 {
-	struct world *w = worker->node->w;
+	struct node *node = worker->node;
+	struct world *w = node->w;
 	enum flush_step step = worker->flush.step;
-	int64_t wait_ms;
 
-	if (!worker->submitted || w->now_us < worker->flush_wait_us) {
+	if (!worker->submitted || w->now_us < worker->flush_wait_us ||
+		(worker->grouped && worker != node->driver)) {
 		idle_flusher(worker);
 		return false;
 	}
 	worker->flush_silent_us = w->now_us;
-	wait_ms = flush_step(&worker->flush);
-	worker->flush_wait_us = w->now_us + 1000 * wait_ms;
-	if (flush_ended(&worker->flush)) {
-		check_flush(w, &worker->flush);
-		worker->submitted = false;
-		worker->turn_wait_us = 0;
-		tell_verdict(worker, step);
+	if (!node->driver && may_join(worker) && worker->flush.connected)
+		begin_group(worker);
+	if (worker == node->driver) {
+		step_group(node);
+		return true;
 	}
+	worker->flush_wait_us = w->now_us + 1000 * flush_step(&worker->flush);
+	take_verdict(worker, step);
 	return true;
 }
 
@@ -640,6 +716,7 @@ static bool step_turn(struct sim_worker *worker)
 	worker->turn_wait_us = w->now_us + 1000 * wait_ms;
 	if (!partition_ended(worker->partition))
 		return true;
+	assert(!worker->grouped);
 	node->workers[worker->number] = NULL;
 	leader_drained(node->leader, worker->number);
 	node->leader_wait_us = 0;

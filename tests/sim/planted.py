@@ -27,6 +27,7 @@ else holds (20,000 seeds have found nothing):
 
 LEDGER = "consumer/ledger.c"
 FLUSH = "consumer/flush.c"
+GROUP = "consumer/flush_group.c"
 PARTITION = "consumer/partition.c"
 STORE = "consumer/store_memory.c"
 LEASES = "leader/lease_store_memory.c"
@@ -140,6 +141,20 @@ BUGS = {
         (FLUSH, """if (row.next_offset == f->request.begin_offset)
 		return next(f, FLUSH_BEGIN);
 	return end(f, FLUSH_FENCED);""", "return end(f, FLUSH_COMMITTED);")),
+    "joint-fence-unseen": bug(
+        "whether each of several flushes in one transaction moved its offset is not looked at",
+        (GROUP, "!moved", "false")),
+    "joint-rows-uncounted": bug(
+        "of several flushes in one transaction, a row that replaced another is taken for new",
+        (GROUP, "counts->deleted == (int64_t)replaced", "counts->deleted >= (int64_t)replaced")),
+    "joint-balances-not-written": bug(
+        "of several flushes in one transaction, the rows of account_balances are left out",
+        (GROUP, "load(g, STORE_BALANCES, FLUSH_DEAD_LETTERS);",
+         "g->step = FLUSH_DEAD_LETTERS;")),
+    "joint-unknown-is-committed": bug(
+        "a COMMIT of several flushes without an answer is taken for done",
+        (GROUP, "end(g, FLUSH_SETTLE_CONNECT, FLUSH_PENDING);",
+         "end(g, FLUSH_ENDED, FLUSH_COMMITTED);")),
     "halt-unconfirmed": bug(
         "a row that should not be there halts the partition, though the database has gone back since",
         ("consumer/fetch.c", "fetch_confirm(p, &wait_ms) ? halt_for_rows(p) : wait_ms",

@@ -41,7 +41,8 @@ static enum memory_fault fault(void *context, const char *what)
 		       : MEMORY_FAULT_NONE;
 }
 
-static void on_retry(void *context, enum flush_step step, const struct error *err)
+static void on_retry(
+	void *context, enum flush_step step, const struct store *store, const struct error *err)
 {
 	struct world *w = context;
 
@@ -258,10 +259,10 @@ static void test_abandon_at_every_step(void **state)
 }
 
 /* A server that counts other than was sent: halt, and say what it counted. */
-static enum store_result miscount(struct store *s, const struct flush_request *request,
-	enum store_table table, struct store_counts *ret_counts, struct error *err)
+static enum store_result miscount(struct store *s, const struct flush_request *const *requests,
+	size_t count, enum store_table table, struct store_counts *ret_counts, struct error *err)
 {
-	ret_counts->records = ret_counts->affected = (int64_t)request->batch->journal_count;
+	ret_counts->records = ret_counts->affected = (int64_t)requests[0]->batch->journal_count;
 	ret_counts->warnings = 1;
 	snprintf(ret_counts->warning, sizeof ret_counts->warning,
 		"Data truncated for column 'amount'");

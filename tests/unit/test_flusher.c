@@ -310,7 +310,7 @@ static void run_all(int threads, int64_t keepalive_ms)
 		pthread_join(users[i], NULL);
 	finish();
 	assert_int_equal(atomic_load(&world.stores), threads);
-	assert_int_equal(world.db.commits, FLUSHES * PARTITIONS);
+	assert_true(world.db.commits < FLUSHES * PARTITIONS); /* some were joined */
 	for (int i = 0; i < PARTITIONS; i++) {
 		assert_int_equal(world.offsets[i].next_offset, FLUSHES);
 		assert_int_equal(atomic_load(&world.users[i].ends), FLUSHES);
@@ -335,12 +335,12 @@ static void test_one_thread_is_enough(void **state)
 
 /* What one waits for holds up no other -------------------------------------------------------- */
 
-/* Until it has had its first try. */
+/* Until it has had a try by itself: the first may have been with others. */
 static void wait_locked(struct user *user)
 {
-	for (int ms = 0; ms < SOON_MS && atomic_load(&user->locked) == 0; ms++)
+	for (int ms = 0; ms < SOON_MS && atomic_load(&user->locked) < 2; ms++)
 		sleep_ms(1);
-	assert_int_not_equal(atomic_load(&user->locked), 0);
+	assert_true(atomic_load(&user->locked) >= 2);
 }
 
 /* More partitions wait for locks than there are threads. */
@@ -459,7 +459,7 @@ static void test_an_unknown_commit_is_settled_on_a_new_connection(void **state)
 	}
 	finish();
 	assert_int_equal(world.offsets[1].next_offset, 50);
-	assert_int_equal(world.db.commits, 100);
+	assert_true(world.db.commits >= 50 && world.db.commits <= 100);
 }
 
 /* No flush is on its way, but every thread waits for an answer. */
