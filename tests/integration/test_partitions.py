@@ -91,3 +91,25 @@ def test_a_stop_does_not_wait_for_a_lock(make_ledger):
     ledger.start("two")
     ledger.wait_consumed()
     ledger.assert_equals_oracle()
+
+
+def transactions(ledger):
+    return int(ledger.sql("SHOW GLOBAL STATUS LIKE 'Com_commit'")[0]["Value"])
+
+
+def test_small_flushes_share_a_transaction(make_ledger):
+    """Fewer transactions than flushes, with events of all fates; and what is known is replaced."""
+    ledger = make_ledger(16)
+    one = ledger.start()
+    events = random_events(3000, seed=5)
+    before = transactions(ledger)
+    for first in range(0, len(events), 50):
+        ledger.publish(events[first:first + 50])
+        time.sleep(0.02)
+    ledger.wait_consumed()
+    used = transactions(ledger) - before
+    flushes = one.metric("ledger_flush_events_count")
+    assert flushes > 100
+    assert used < flushes * 0.8
+    ledger.assert_equals_oracle()
+    ledger.run("verify", "--from-kafka")
