@@ -5,9 +5,10 @@
  *
  * A thread (flusher.c) or the simulator calls flush_step until flush_ended.  A transient failure
  * rolls back and begins again with the same bytes after a pause; a COMMIT without an answer is
- * settled on a new connection by reading the offset for update.  Several flushes may share a
- * transaction (flush_group.h); alone, a flush does not know of others.  Between any two steps the process
+ * settled on a new connection by reading the offset for update.  Between any two steps the process
  * may die: nothing of an uncommitted flush is ever seen by anybody.
+ *
+ * Several flushes may share a transaction (flush_group.h); alone, a flush does not know of others.
  */
 #ifndef CONSUMER_FLUSH_H
 #define CONSUMER_FLUSH_H
