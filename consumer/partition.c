@@ -586,8 +586,9 @@ static int64_t await_flush(struct partition *p)
 	return 0;
 }
 
-/* What is in flight ends, and what is prepared goes with one last flush; but not if the log may be
- * another one than it was read from. */
+/* What is in flight ends.  What was prepared behind it stays in the log: the next owner reads it
+ * sooner than another flush would end.  If nothing was in flight, what is prepared goes with one
+ * last flush; but not if the log may be another one than it was read from. */
 static int64_t drain_turn(struct partition *p)
 {
 	int64_t now_ms = p->edges.clock->now_ms(p->edges.clock);
@@ -598,7 +599,7 @@ static int64_t drain_turn(struct partition *p)
 		return p->config.poll_idle_ms;
 	if (p->look_again)
 		return end(p);
-	if (p->relearn || (!p->flying && !batch_empty(p->prepared)))
+	if (p->relearn || (!p->leaves_prepared && !p->flying && !batch_empty(p->prepared)))
 		return enter(p, now_ms);
 	return end(p);
 }
@@ -667,6 +668,7 @@ static void obey(struct partition *p)
 	} else if (atomic_load(&p->halt)) {
 		partition_halting(p, "%s", p->halt_reason);
 	} else if (atomic_load(&p->drain) && p->state != PARTITION_DRAINING) {
+		p->leaves_prepared = p->flying != NULL;
 		partition_set_state(p, PARTITION_DRAINING, "");
 	}
 }

@@ -84,7 +84,7 @@ bool partition_ended(const struct partition *p);
 enum partition_state partition_state(const struct partition *p);
 
 /* From any thread; the next turn obeys.  The caller wakes the thread. */
-void partition_drain(struct partition *p);                    /* flush and let go */
+void partition_drain(struct partition *p);                    /* end the flush and let go */
 void partition_lose(struct partition *p, bool fenced);        /* drop everything now */
 void partition_halt(struct partition *p, const char *reason); /* write the reason and let go */
 

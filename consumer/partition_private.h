@@ -70,8 +70,9 @@ struct partition {
 	_Atomic int64_t committed_offset;
 	_Atomic int64_t in_flight_offset;
 	atomic_bool drain;
-	atomic_int lose;  /* 0, 1: time ran out, 2: fenced */
-	atomic_bool halt; /* halt_reason is set */
+	bool leaves_prepared; /* drained while a batch was on its way */
+	atomic_int lose;      /* 0, 1: time ran out, 2: fenced */
+	atomic_bool halt;     /* halt_reason is set */
 	char halt_reason[500];
 };
 
