@@ -12,7 +12,7 @@ from benchlib.ledgerd import NO_CONFIG
 from benchlib.watch import Watch, longest_gap_ms
 
 WATCH_US = 1000
-SETTLE_S = 15         # until leases are shared and Kafka's JVM is warm; after each return
+SETTLE_S = 15         # until leases are shared and what waited is consumed; after each return
 SETTLE_QUICK_S = 8
 LOOK_MAX_S = 90       # many times a lease's life of 10 s
 LOOK_ON_S = 3         # after the first commits of the other owner
@@ -48,6 +48,7 @@ def run(bench, rate):
     first.wait_ready()
     second.wait_ready()
     wait_shared(bench, first)
+    end_to_end.warm_up(bench, rate)
     watch = Watch(bench, WATCH_US, FOR_EVER)
     with open(bench.dir / "produce.log", "wb") as log:
         bench.spawn("consumer/ledgerd", "produce", "--generate", round(rate * 600), "--rate", rate,
