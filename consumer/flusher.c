@@ -121,7 +121,8 @@ static size_t group_size(const struct flushers *flushers, bool *ret_full)
 	const struct flusher *f = flushers->fresh.first;
 	size_t count = 0, sum = 0;
 
-	while (f && count < FLUSH_GROUP_MAX && (count == 0 || sum + events(f) <= JOIN_EVENTS)) {
+	while (f && !f->alone && count < FLUSH_GROUP_MAX &&
+		(count == 0 || sum + events(f) <= JOIN_EVENTS)) {
 		sum += events(f);
 		f = f->next;
 		count++;
@@ -201,7 +202,8 @@ static int64_t idle_ms(const struct flusher_thread *thread, int64_t now_ms)
 
 	if (flushers->fresh.first && gathers_until_ms(flushers) < until_ms)
 		until_ms = gathers_until_ms(flushers);
-	if (failed && may_retry(flushers) && failed->due_ms < until_ms)
+	if (failed && may_retry(flushers) && comes_first(failed, flushers->fresh.first) &&
+		failed->due_ms < until_ms)
 		until_ms = failed->due_ms;
 	return until_ms > now_ms ? until_ms - now_ms : 0;
 }
