@@ -168,12 +168,21 @@ static struct flusher *choose_fresh(struct flusher_thread *thread, int64_t now_m
 	return take_first(&flushers->fresh, count);
 }
 
-static struct flusher *choose_failed(struct flushers *flushers, int64_t now_ms)
+/* The failed one that is tried again when it is due; NULL: others come first, or there is none. */
+static struct flusher *next_failed(const struct flushers *flushers)
 {
 	struct flusher *failed = flushers->failed.first;
 
-	if (!failed || failed->due_ms > now_ms || !may_retry(flushers) ||
-		!comes_first(failed, flushers->fresh.first))
+	if (!failed || !may_retry(flushers) || !comes_first(failed, flushers->fresh.first))
+		return NULL;
+	return failed;
+}
+
+static struct flusher *choose_failed(struct flushers *flushers, int64_t now_ms)
+{
+	struct flusher *failed = next_failed(flushers);
+
+	if (!failed || failed->due_ms > now_ms)
 		return NULL;
 	flushers->retrying++;
 	return take_first(&flushers->failed, 1);
@@ -197,13 +206,12 @@ static void wait_until(struct flushers *flushers, int64_t wait_ms)
 static int64_t idle_ms(const struct flusher_thread *thread, int64_t now_ms)
 {
 	const struct flushers *flushers = thread->flushers;
-	const struct flusher *failed = flushers->failed.first;
+	const struct flusher *failed = next_failed(flushers);
 	int64_t until_ms = thread->used_ms + flushers->config.keepalive_ms;
 
 	if (flushers->fresh.first && gathers_until_ms(flushers) < until_ms)
 		until_ms = gathers_until_ms(flushers);
-	if (failed && may_retry(flushers) && comes_first(failed, flushers->fresh.first) &&
-		failed->due_ms < until_ms)
+	if (failed && failed->due_ms < until_ms)
 		until_ms = failed->due_ms;
 	return until_ms > now_ms ? until_ms - now_ms : 0;
 }
